@@ -1,0 +1,190 @@
+"""Wav2Letter: twelve 1-D convolutions from spectrogram to logits (Collobert, Puhrsch & Synnaeve 2016)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.distributed as distributed
+from torch import Tensor, nn
+
+from asr_introspect.errors import UsageError
+
+LAYERS = tuple(f"layer{i}" for i in range(1, 13))
+"""The blocks of the network, which are also its module names; ``layer12`` gives the logits."""
+
+Activation = Literal["relu", "elu", "gelu"]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The shape of a Wav2Letter.
+
+    Parameters
+    ----------
+    mels
+        Input channels F.
+    narrow, wide
+        Channels of layers 1 to 9, and of layers 10 and 11. ``wav2letter`` is 256 and 2048,
+        ``wav2letter-small`` 256 and 512.
+    activation
+        The non-linearity after batch norm.
+    dropout, wide_dropout
+        Share of whole channels dropped in training after layers 1 to 9, and after 10 and 11.
+    """
+
+    mels: int = 128
+    narrow: int = 256
+    wide: int = 512
+    activation: Activation = "relu"
+    dropout: float = 0.1
+    wide_dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        if min(self.mels, self.narrow, self.wide) < 1:
+            raise UsageError("a network needs at least one channel in every layer")
+
+
+PRESETS = {"wav2letter": NetworkConfig(wide=2048), "wav2letter-small": NetworkConfig()}
+
+
+class MaskedBatchNorm1d(nn.BatchNorm1d):
+    """Batch norm over the valid positions only.
+
+    In training, mean and variance are taken over the positions where ``mask`` is one, over all processes
+    when several train together; in eval mode it is ``nn.BatchNorm1d``.
+    """
+
+    def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
+        """``(B, C, U)`` normalised; ``mask`` is ``(B, 1, U)``, one where a position is valid."""
+        if not self.training:
+            return super().forward(input)
+        values = input.float()
+        weights = torch.ones_like(values[:, :1]) if mask is None else mask.float()
+        count = weights.sum()
+        total = (values * weights).sum((0, 2))
+        count, total = _over_processes(count, total)
+        mean = total / count
+        centred = (values - mean[:, None]) * weights
+        (squares,) = _over_processes(centred.square().sum((0, 2)))
+        variance = squares / count
+        with torch.no_grad():
+            momentum = self.momentum if self.momentum is not None else 0.1
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance * count / (count - 1).clamp_min(1), momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return torch.addcmul(self.bias[:, None], centred, scale[:, None]).to(input.dtype)
+
+
+def _over_processes(*parts: Tensor) -> tuple[Tensor, ...]:
+    """The sums over all training processes, differentiable; the parts themselves where there is one."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return parts
+    from torch.distributed.nn.functional import all_reduce
+
+    return tuple(all_reduce(part) for part in parts)
+
+
+def _activation(name: Activation) -> nn.Module:
+    kinds: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU, "gelu": nn.GELU}
+    return kinds[name]()
+
+
+class Block(nn.Module):
+    """Zero padding, convolution and, but for the last block, batch norm, activation and dropout.
+
+    Positions at or past an utterance's own length are set to zero: bias and batch norm would make them
+    non-zero, and they would leak into the utterance through the next layers.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        kernel: int,
+        stride: int,
+        activation: Activation | None,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.padding = nn.ConstantPad1d(((kernel - 1) // 2, kernel // 2) if stride == 1 else (23, 23), 0.0)
+        self.convolution = nn.Conv1d(*channels, kernel, stride=stride)
+        if activation is not None:
+            self.normalisation = MaskedBatchNorm1d(channels[1])
+            self.activation = _activation(activation)
+            self.dropout = nn.Dropout1d(dropout)
+        self.is_last = activation is None
+
+    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """``(B, C, T)`` to ``(B, C', U)``; ``mask`` ``(B, 1, U)`` is one at valid output positions."""
+        outputs: Tensor = self.convolution(self.padding(inputs))
+        if not self.is_last:
+            outputs = self.dropout(self.activation(self.normalisation(outputs, mask)))
+        return outputs if mask is None else outputs * mask
+
+
+class Wav2Letter(nn.Module):
+    """The recogniser's network: spectrograms ``(B, F, T)`` to logits ``(B, V, U)``, ``U = T // 2``.
+
+    The receptive field is 206 frames: output step ``i`` sees input frames ``2i - 101`` to ``2i + 104``.
+
+    Parameters
+    ----------
+    config
+        Channels, activation, dropout.
+    classes
+        Number of output symbols V.
+    """
+
+    def __init__(self, config: NetworkConfig, classes: int) -> None:
+        super().__init__()
+        self.config = config
+        narrow, wide, kind = config.narrow, config.wide, config.activation
+        self.layer1 = Block((config.mels, narrow), 48, 2, kind, config.dropout)
+        for name in LAYERS[1:9]:
+            self.add_module(name, Block((narrow, narrow), 7, 1, kind, config.dropout))
+        self.layer10 = Block((narrow, wide), 32, 1, kind, config.wide_dropout)
+        self.layer11 = Block((wide, wide), 1, 1, kind, config.wide_dropout)
+        self.layer12 = Block((wide, classes), 1, 1, None, 0.0)
+
+    def blocks(self) -> list[tuple[str, Block]]:
+        """The twelve blocks with their names, from the input up."""
+        return [(name, block) for name, block in self.named_children() if isinstance(block, Block)]
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draws fresh weights: He normal, the last layer a tenth of it: training starts at even odds."""
+        for name, block in self.blocks():
+            convolution = block.convolution
+            fan_in = convolution.weight[0].numel()
+            scale = (2 / fan_in) ** 0.5 * (0.1 if name == LAYERS[-1] else 1.0)
+            with torch.no_grad():
+                drawn = torch.randn(convolution.weight.shape, generator=generator)
+                convolution.weight.copy_(drawn * scale)
+                convolution.bias.zero_()
+
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Logits ``(B, V, U)``.
+
+        Parameters
+        ----------
+        inputs
+            Spectrograms ``(B, F, T)``.
+        lengths
+            Valid frames of each item, ``(B,)``; None: all T. Positions past ``lengths // 2`` are zero after
+            every layer, so an utterance has the same logits alone and in any batch.
+        """
+        mask = None
+        if lengths is not None:
+            inputs = inputs * valid(lengths, inputs.shape[-1]).to(inputs.dtype)
+            mask = valid(lengths // 2, inputs.shape[-1] // 2).to(inputs.dtype)
+        outputs = inputs
+        for _, block in self.blocks():
+            outputs = block(outputs, mask)
+        return outputs
+
+
+def valid(lengths: Tensor, positions: int) -> Tensor:
+    """``(B, 1, positions)``, true at positions before each item's length."""
+    return (torch.arange(positions, device=lengths.device) < lengths[:, None])[:, None]
