@@ -85,7 +85,7 @@ def _over_processes(*parts: Tensor) -> tuple[Tensor, ...]:
         return parts
     from torch.distributed.nn.functional import all_reduce
 
-    return tuple(all_reduce(part) for part in parts)
+    return tuple(all_reduce(part) for part in parts)  # type: ignore[no-untyped-call]
 
 
 def _activation(name: Activation) -> nn.Module:
@@ -153,6 +153,15 @@ class Wav2Letter(nn.Module):
         """The twelve blocks with their names, from the input up."""
         return [(name, block) for name, block in self.named_children() if isinstance(block, Block)]
 
+    def context(self) -> tuple[int, int]:
+        """Frames that step ``i`` sees before and after frame ``2i``: (101, 104), computed from the blocks."""
+        before = after = 0
+        for _, block in reversed(self.blocks()):
+            (stride,), (kernel,) = block.convolution.stride, block.convolution.kernel_size
+            left = int(block.padding.padding[0])
+            before, after = before * stride + left, after * stride + kernel - 1 - left
+        return before, after
+
     def initialise(self, generator: torch.Generator) -> None:
         """Draws fresh weights: He normal, the last layer a tenth of it: training starts at even odds."""
         for name, block in self.blocks():
@@ -162,6 +171,7 @@ class Wav2Letter(nn.Module):
             with torch.no_grad():
                 drawn = torch.randn(convolution.weight.shape, generator=generator)
                 convolution.weight.copy_(drawn * scale)
+                assert convolution.bias is not None
                 convolution.bias.zero_()
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
