@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -14,6 +15,9 @@ from torch import Tensor
 
 SMALLEST_DEVIATION = 1e-5
 """A standard deviation below this counts as 1, so that silence gives zeros."""
+
+FRAMES_AT_ONCE = 6000
+"""A long waveform is transformed a minute at a time: an hour at once would take 6 GB."""
 
 Normalisation = Literal["utterance", "bin"]
 
@@ -89,25 +93,30 @@ def log_mel(waveform: Tensor | np.ndarray, config: FeatureConfig) -> Tensor:
     waveform
         ``(samples,)`` in [-1, 1] at ``config.sample_rate``.
     """
-    signal = torch.as_tensor(waveform).to(torch.float64)
+    signal = torch.as_tensor(waveform)
     frames = config.frames(signal.shape[-1])
     too_short_to_reflect = config.fft // 2 + 1 - signal.shape[-1]
     if too_short_to_reflect > 0:
         signal = F.pad(signal, (0, too_short_to_reflect))
+    half = config.fft // 2
+    padded = F.pad(signal[None], (half, half), mode="reflect")[0]
     window = torch.hann_window(config.window, periodic=True, dtype=torch.float64, device=signal.device)
-    spectrum = torch.stft(
-        signal,
-        n_fft=config.fft,
-        hop_length=config.hop,
-        win_length=config.window,
-        window=window,
-        center=True,
-        pad_mode="reflect",
-        return_complex=True,
-    )
-    power = spectrum.real.square() + spectrum.imag.square()
-    mel = mel_filters(config).to(signal.device) @ power
-    return mel.clamp_min(config.floor).log().float()[:, :frames]
+    filters = mel_filters(config).to(signal.device)
+    result = torch.empty(config.mels, frames, device=signal.device)
+    for first in range(0, frames, FRAMES_AT_ONCE):
+        end = min(first + FRAMES_AT_ONCE, frames)
+        spectrum = torch.stft(
+            padded[first * config.hop : (end - 1) * config.hop + config.fft].double(),
+            n_fft=config.fft,
+            hop_length=config.hop,
+            win_length=config.window,
+            window=window,
+            center=False,
+            return_complex=True,
+        )
+        power = spectrum.real.square() + spectrum.imag.square()
+        result[:, first:end] = (filters @ power).clamp_min(config.floor).log()
+    return result
 
 
 def normalise(spectrogram: Tensor, how: Normalisation) -> Tensor:
@@ -120,12 +129,13 @@ def normalise(spectrogram: Tensor, how: Normalisation) -> Tensor:
     how
         ``utterance``: over the whole matrix; ``bin``: per Mel bin.
     """
-    exact = spectrogram.double()
     over = (-1,) if how == "bin" else (-2, -1)
-    centred = exact - exact.mean(over, keepdim=True)
-    deviation = centred.square().mean(over, keepdim=True).sqrt()
-    deviation = torch.where(deviation < SMALLEST_DEVIATION, torch.ones_like(deviation), deviation)
-    return (centred / deviation).to(spectrogram.dtype)
+    exact = spectrogram.double()
+    exact = exact - exact.mean(over, keepdim=True)
+    count = math.prod(exact.shape[axis] for axis in over)
+    deviation = torch.linalg.vector_norm(exact, dim=over, keepdim=True) / math.sqrt(count)
+    exact /= torch.where(deviation < SMALLEST_DEVIATION, torch.ones_like(deviation), deviation)
+    return exact.to(spectrogram.dtype)
 
 
 def extract(waveform: Tensor | np.ndarray, config: FeatureConfig) -> Tensor:
