@@ -57,7 +57,9 @@ def test_equals_brute_force_with_its_tie_rule(steps: int, targets: tuple[int, ..
 def test_ties_do_occur() -> None:
     scores = np.zeros((4, 3))
     assert tuple(best_path(scores, (1,))) == (2, 2, 2, 2) or tuple(best_path(scores, (1,))) == (1, 2, 2, 2)
-    assert tuple(best_path(scores, (1,))) == max(map(states_of, every_path(4, 3, (1,))), key=lambda s: s[::-1])
+    assert tuple(best_path(scores, (1,))) == max(
+        map(states_of, every_path(4, 3, (1,))), key=lambda s: s[::-1]
+    )
 
 
 @pytest.mark.parametrize("blank", [0, 4])
@@ -130,7 +132,9 @@ def emitting(path: str) -> np.ndarray:
 
 
 def test_letters_and_words_in_seconds() -> None:
-    found = align_text(recogniser(letters()), emitting("_HHI_ _IT'_S"), "HI IT'S", utterance="u", duration=0.24)
+    found = align_text(
+        recogniser(letters()), emitting("_HHI_ _IT'_S"), "HI IT'S", utterance="u", duration=0.24
+    )
     times = [(s.symbol, round(s.start, 3), round(s.end, 3)) for s in found.letters]
     # Steps a to b span (2a + 0.5) to (2b + 2.5) frames of 10 ms, clipped at 0.24 s.
     assert times == [
