@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import librosa
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from asr_introspect.errors import UsageError, unknown_name
 
 SMALLEST_DEVIATION = 1e-5
 """A standard deviation below this counts as 1, so that silence gives zeros."""
@@ -56,6 +58,14 @@ class FeatureConfig:
     high: float = 8000.0
     floor: float = 1e-10
     normalise: Normalisation = "bin"
+
+    def __post_init__(self) -> None:
+        if self.normalise not in get_args(Normalisation):
+            raise unknown_name("normalisation", self.normalise, get_args(Normalisation))
+        if min(self.sample_rate, self.window, self.hop, self.mels) < 1 or not 0 < self.window <= self.fft:
+            raise UsageError("features need positive sizes and a window of at most the transform's length")
+        if not 0 <= self.low < self.high <= self.sample_rate / 2 or not self.floor > 0:
+            raise UsageError("features need 0 <= low < high <= half the sample rate, and a floor above 0")
 
     @property
     def frame_seconds(self) -> float:

@@ -147,38 +147,65 @@ def load_model(path: Path | str, device: str | torch.device = "cpu") -> Recognis
         config = _config(NetworkConfig, header["network"])
         features = _config(FeatureConfig, header["features"])
         symbols = SymbolTable(tuple(header["symbols"]["symbols"]), int(header["symbols"]["blank"]))
-        bounds = header.get("bounds")
-        limits = None if bounds is None else (np.asarray(bounds[0]), np.asarray(bounds[1]))
-    except (KeyError, TypeError, ValueError, IndexError, UsageError) as error:
+        bounds = _bounds(header.get("bounds"), features.mels)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, UsageError) as error:
         raise IntrospectError(f"{path}: its header does not describe a recogniser: {error}") from error
     state = safetensors.torch.load_file(path)
-    classes = state["layer12.convolution.weight"].shape[0] if "layer12.convolution.weight" in state else None
-    if classes is not None and classes != len(symbols):
-        raise IntrospectError(
-            f"{path}: its table names {len(symbols)} symbols, its network has {classes} classes"
-        )
+    _check(state, config, features, symbols, path)
     network = Wav2Letter(config, len(symbols))
-    _fill(network, state, path)
-    return Recogniser(network.to(device).eval(), features, symbols, limits, header.get("training") or {})
+    network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False)
+    return Recogniser(network.to(device).eval(), features, symbols, bounds, header.get("training") or {})
 
 
 def _config(kind: type[Config], values: Mapping[str, Any]) -> Config:
-    known = {entry.name for entry in dataclasses.fields(kind)}
-    unknown = sorted(set(values) - known)
+    """The settings of a header, each of the type of its default."""
+    known = {entry.name: entry.default for entry in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - set(known))
     if unknown:
         raise ValueError(f"unknown settings {', '.join(unknown)}")
+    for name, value in values.items():
+        wanted = (int, float) if isinstance(known[name], float) else type(known[name])
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise ValueError(f"{name} is {value!r}")
     return kind(**values)
 
 
-def _fill(network: Wav2Letter, state: Mapping[str, Tensor], path: Path) -> None:
-    """Copies stored weights into the network, or says what does not fit."""
-    for name, wanted in network.state_dict().items():
-        if name.endswith("num_batches_tracked"):
-            continue
-        found = state.get(name)
-        if found is None or found.shape != wanted.shape:
-            said = "is missing" if found is None else f"is {tuple(found.shape)}, not {tuple(wanted.shape)}"
+def _bounds(values: Any, mels: int) -> tuple[np.ndarray, np.ndarray] | None:
+    if values is None:
+        return None
+    low, high = (np.asarray(side, dtype=np.float64) for side in values)
+    if low.shape != (mels,) or high.shape != (mels,):
+        raise ValueError(f"bounds are given for {low.size} and {high.size} Mel bins of {mels}")
+    return low, high
+
+
+def _check(
+    state: Mapping[str, Tensor],
+    config: NetworkConfig,
+    features: FeatureConfig,
+    symbols: SymbolTable,
+    path: Path,
+) -> None:
+    """Says what of the stored weights does not fit the header or is no number."""
+    if features.mels != config.mels:
+        raise IntrospectError(
+            f"{path}: its features have {features.mels} Mel bins, its network reads {config.mels}"
+        )
+    last = state.get(f"{LAYERS[-1]}.convolution.weight")
+    if last is not None and len(last) != len(symbols):
+        raise IntrospectError(
+            f"{path}: its table names {len(symbols)} symbols, its network has {len(last)} classes"
+        )
+    with torch.device("meta"):  # shapes without memory, whatever the header claims
+        fitting = Wav2Letter(config, len(symbols)).state_dict().items()
+    shapes = {name: tuple(each.shape) for name, each in fitting if not name.endswith("num_batches_tracked")}
+    for name in [*shapes, *sorted(set(state) - set(shapes))]:
+        found = tuple(state[name].shape) if name in state else None
+        if found != shapes.get(name):
+            said = "is missing" if found is None else f"is {found}, not {shapes.get(name)}"
+            said = said if name in shapes else "is not part of it"
             raise IntrospectError(f"{path} is of another architecture: {name} {said}")
-        if not bool(torch.isfinite(found).all()):
+        if not bool(torch.isfinite(state[name]).all()):
             raise IntrospectError(f"{path}: {name} holds values that are not finite")
-    network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False)
+        if name.endswith("running_var") and bool((state[name] < 0).any()):
+            raise IntrospectError(f"{path}: {name} holds negative variances")

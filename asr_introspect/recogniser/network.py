@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.distributed as distributed
 from torch import Tensor, nn
 
-from asr_introspect.errors import UsageError
+from asr_introspect.errors import UsageError, unknown_name
 
 LAYERS = tuple(f"layer{i}" for i in range(1, 13))
 """The blocks of the network, which are also its module names; ``layer12`` gives the logits."""
@@ -44,6 +44,10 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if min(self.mels, self.narrow, self.wide) < 1:
             raise UsageError("a network needs at least one channel in every layer")
+        if self.activation not in get_args(Activation):
+            raise unknown_name("activation", self.activation, get_args(Activation))
+        if not (0 <= self.dropout < 1 and 0 <= self.wide_dropout < 1):
+            raise UsageError("a dropout is a share of channels, from 0 to below 1")
 
 
 PRESETS = {"wav2letter": NetworkConfig(wide=2048), "wav2letter-small": NetworkConfig()}
