@@ -1,0 +1,132 @@
+"""Log-Mel spectrograms of a corpus, before normalisation, kept on disk in float16."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asr_introspect.corpus.audio import read_audio
+from asr_introspect.corpus.records import Corpus, Skipped, Utterance
+from asr_introspect.errors import IntrospectError
+from asr_introspect.features import FeatureConfig, log_mel
+from asr_introspect.files import locked
+from asr_introspect.progress import bar
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """Spectrograms on disk.
+
+    Parameters
+    ----------
+    utterances
+        Those that could be read, in the order of the rows of ``offsets``.
+    frames
+        All frames one after another, ``(frames, F)`` float16, memory-mapped.
+    offsets
+        First frame and number of frames of each utterance, ``(utterances, 2)``.
+    skipped
+        What could not be read, and why.
+    """
+
+    utterances: tuple[Utterance, ...]
+    frames: np.ndarray
+    offsets: np.ndarray
+    skipped: tuple[Skipped, ...]
+
+    def spectrogram(self, item: int) -> np.ndarray:
+        """The log-Mel spectrogram of one utterance, ``(T, F)`` float32, not normalised."""
+        first, length = self.offsets[item]
+        return self.frames[first : first + length].astype(np.float32)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Frames of each utterance."""
+        return np.asarray(self.offsets[:, 1])
+
+
+def cache_features(corpus: Corpus, config: FeatureConfig, folder: Path | str) -> FeatureCache:
+    """Computes what is missing of a corpus's spectrograms in ``folder`` and opens them.
+
+    Interrupted at any point, the next call goes on where it stopped. Utterances whose audio cannot be read
+    are skipped and named.
+
+    Raises
+    ------
+    IntrospectError
+        The folder cannot be written to, or nothing of the corpus can be read.
+    """
+    described = asdict(config) | {"normalise": None}
+    key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+    place = Path(folder) / key
+    with locked(place):
+        index, skipped = _complete(corpus.utterances, config, place)
+    kept = [utterance for utterance in corpus.utterances if _key(utterance) in index]
+    if not kept:
+        raise IntrospectError(
+            "nothing in the corpus can be read: " + "; ".join(s.reason for s in skipped[:3])
+        )
+    frames = np.memmap(place / "frames.f16", dtype=np.float16, mode="r").reshape(-1, config.mels)
+    offsets = np.array([index[_key(utterance)] for utterance in kept], dtype=np.int64)
+    return FeatureCache(tuple(kept), frames, offsets, tuple(skipped))
+
+
+def _complete(
+    utterances: Sequence[Utterance], config: FeatureConfig, place: Path
+) -> tuple[dict[str, tuple[int, int]], list[Skipped]]:
+    """Appends the missing spectrograms; returns where each audio file's frames lie, and what was skipped."""
+    index = _read_index(place / "index.jsonl")
+    end = max((first + length for first, length in index.values()), default=0)
+    missing = [utterance for utterance in utterances if _key(utterance) not in index]
+    skipped = []
+    data = place / "frames.f16"
+    data.touch()
+    try:
+        with data.open("r+b") as file, (place / "index.jsonl").open("a", encoding="utf-8") as lines:
+            file.truncate(end * config.mels * 2)
+            file.seek(0, 2)
+            with bar("features", sum(utterance.duration for utterance in missing)) as moving:
+                for utterance in missing:
+                    moving.update(utterance.duration)
+                    try:
+                        waveform = read_audio(utterance.audio, config.sample_rate)
+                    except IntrospectError as error:
+                        skipped.append(Skipped(utterance.name, str(error)))
+                        continue
+                    spectrogram = log_mel(waveform, config).numpy().T.astype(np.float16)
+                    file.write(np.ascontiguousarray(spectrogram).tobytes())
+                    file.flush()
+                    entry = [_key(utterance), end, len(spectrogram)]
+                    lines.write(json.dumps(entry) + "\n")
+                    lines.flush()
+                    index[entry[0]] = (end, len(spectrogram))  # type: ignore[index]
+                    end += len(spectrogram)
+    except OSError as error:
+        raise IntrospectError(f"cannot write {data}: {error.strerror or error}") from error
+    return index, skipped
+
+
+def _read_index(path: Path) -> dict[str, tuple[int, int]]:
+    """The entries of an index; a last line cut off by a kill is dropped from the file."""
+    if not path.exists():
+        return {}
+    index: dict[str, tuple[int, int]] = {}
+    whole = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if not line.endswith("\n"):
+            break
+        audio, first, length = json.loads(line)
+        index[audio] = (first, length)
+        whole.append(line)
+    path.write_text("".join(whole), encoding="utf-8")
+    return index
+
+
+def _key(utterance: Utterance) -> str:
+    """What an utterance's frames are found by: the audio file, wherever the call came from."""
+    return str(utterance.audio.resolve())
