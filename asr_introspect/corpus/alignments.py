@@ -20,7 +20,7 @@ WORDS_TIER, PHONES_TIER = "words", "phones"
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Words and phones of an utterance in time and in order, without silences; phones with stress as written."""
+    """Words and phones of an utterance in time and in order, without silences; phones keep their stress."""
 
     words: tuple[Segment, ...]
     phones: tuple[Segment, ...]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr_introspect.corpus.audio import SAMPLE_RATE, AudioHeader, AudioError, probe
+from asr_introspect.corpus.audio import SAMPLE_RATE, AudioError, AudioHeader, probe
 from asr_introspect.corpus.records import Corpus, Skipped, Utterance
 from asr_introspect.corpus.transcripts import length_problem, normalise
 from asr_introspect.progress import say

@@ -1,4 +1,4 @@
-"""Corpora in LibriSpeech's layout: ``SUBSET/SPEAKER/CHAPTER/SPEAKER-CHAPTER-NNNN.flac`` and ``*.trans.txt``."""
+"""Corpora in LibriSpeech's layout: ``SUBSET/SPEAKER/CHAPTER/*.flac`` and ``*.trans.txt``."""
 
 from __future__ import annotations
 

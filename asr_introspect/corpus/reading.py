@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from asr_introspect.corpus.audio import SAMPLE_RATE, AudioHeader, AudioError, probe, read_audio
+from asr_introspect.corpus.audio import SAMPLE_RATE, AudioError, AudioHeader, probe, read_audio
 from asr_introspect.corpus.entries import Entry, Notes, usable
 from asr_introspect.corpus.folders import folder_entries
 from asr_introspect.corpus.manifest import manifest_entries, write_manifest
