@@ -9,6 +9,7 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor, nn
 
+from asr_introspect.convolution import Convolution1d, Padding1d
 from asr_introspect.errors import UsageError, unknown_name
 
 LAYERS = tuple(f"layer{i}" for i in range(1, 13))
@@ -64,6 +65,13 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
         """``(B, C, U)`` normalised; ``mask`` is ``(B, 1, U)``, one where a position is valid."""
         if not self.training:
             return super().forward(input)
+        rows = None if mask is None else mask.expand(len(input), 1, -1).flatten().nonzero()[:, 0]
+        together = distributed.is_available() and distributed.is_initialized()
+        if not together and (input[:, 0].numel() if rows is None else len(rows)) > 1:
+            momentum = self.momentum if self.momentum is not None else 0.1
+            statistics = (self.running_mean, self.running_var, momentum, self.eps)
+            normalised: Tensor = _RowNorm.apply(input, self.weight, self.bias, rows, *statistics)  # type: ignore[no-untyped-call]
+            return normalised
         values = input.float()
         weights = torch.ones_like(values[:, :1]) if mask is None else mask.float()
         count = weights.sum()
@@ -81,6 +89,66 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
             self.running_var.lerp_(variance * count / (count - 1).clamp_min(1), momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return torch.addcmul(self.bias[:, None], centred, scale[:, None]).to(input.dtype)
+
+
+class _RowNorm(torch.autograd.Function):
+    """Batch norm of ``(B, C, U)`` over chosen rows (positions of utterances); zeros at the others.
+
+    The rows are gathered, channels last, so that torch's own batch norm does the rest in one pass each way,
+    in the type of the inputs.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, inputs, weight, bias, rows, running_mean, running_variance, momentum, eps
+    ):
+        values = _rows(inputs, rows)
+        outputs, mean, deviation = torch.native_batch_norm(
+            _as_image(values), weight, bias, running_mean, running_variance, True, momentum, eps
+        )
+        ctx.save_for_backward(values, weight, mean, deviation, rows)
+        ctx.eps = eps
+        return _spread(_as_rows(outputs), rows, inputs.shape)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        values, weight, mean, deviation, rows = ctx.saved_tensors
+        inputs, weights, biases = torch.ops.aten.native_batch_norm_backward(
+            _as_image(_rows(gradient, rows)),
+            _as_image(values),
+            weight,
+            None,
+            None,
+            mean,
+            deviation,
+            True,
+            ctx.eps,
+            [True, True, True],
+        )
+        return _spread(_as_rows(inputs), rows, gradient.shape), weights, biases, *(None,) * 5
+
+
+def _rows(signal: Tensor, rows: Tensor | None) -> Tensor:
+    """``(B, C, U)`` to ``(N, C)``: the chosen positions, or all."""
+    flat = signal.transpose(1, 2).flatten(0, 1)
+    return flat.contiguous() if rows is None else flat.index_select(0, rows)
+
+
+def _spread(values: Tensor, rows: Tensor | None, shape: torch.Size) -> Tensor:
+    """The inverse of :func:`_rows`: zeros where there was no row; channels last."""
+    batch, channels, positions = shape
+    if rows is not None:
+        values = values.new_zeros(batch * positions, channels).index_copy_(0, rows, values)
+    return values.view(batch, positions, channels).transpose(1, 2)
+
+
+def _as_image(rows: Tensor) -> Tensor:
+    """``(N, C)`` as ``(1, C, 1, N)``, channels last: the form that torch normalises fastest."""
+    return rows.t()[None, :, None]
+
+
+def _as_rows(image: Tensor) -> Tensor:
+    return image[0, :, 0].t().contiguous()
 
 
 def _over_processes(*parts: Tensor) -> tuple[Tensor, ...]:
@@ -113,8 +181,8 @@ class Block(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.padding = nn.ConstantPad1d(((kernel - 1) // 2, kernel // 2) if stride == 1 else (23, 23), 0.0)
-        self.convolution = nn.Conv1d(*channels, kernel, stride=stride)
+        self.padding = Padding1d(((kernel - 1) // 2, kernel // 2) if stride == 1 else (23, 23))
+        self.convolution = Convolution1d(*channels, kernel, stride=stride)
         if activation is not None:
             self.normalisation = MaskedBatchNorm1d(channels[1])
             self.activation = _activation(activation)
