@@ -35,7 +35,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Alignment:
+class AlignedText:
     """An utterance's transcript in time.
 
     ``letters`` has one segment per character but spaces, ``words`` one per word (without a score), both in
@@ -174,7 +174,7 @@ def align_targets(logits: Tensor | np.ndarray, targets: Sequence[int], blank: in
 
 def align_text(
     recogniser: Recogniser, logits: Tensor | np.ndarray, text: str, *, utterance: str, duration: float
-) -> Alignment:
+) -> AlignedText:
     """The letters and words of a transcript in seconds.
 
     A letter spans the steps that carry it, a word runs from its first letter's start to its last letter's
@@ -210,7 +210,7 @@ def align_text(
             words.append(Segment(word, letters[start].start, letters[start + len(word) - 1].end))
         start += len(word) + 1
     spoken = tuple(letter for letter in letters if letter.symbol != SPACE)
-    return Alignment(utterance, duration, tuple(words), spoken, tuple(spans))
+    return AlignedText(utterance, duration, tuple(words), spoken, tuple(spans))
 
 
 def _letter(recogniser: Recogniser, symbol: str, span: Span, duration: float) -> Segment:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr_introspect.corpus.audio import read_audio
+from asr_introspect.corpus.audio import AudioError, read_audio
 from asr_introspect.corpus.records import Skipped, Utterance
 from asr_introspect.errors import IntrospectError, UsageError, unknown_name
 from asr_introspect.features import extract
@@ -162,7 +162,8 @@ def _responses(
                 elif skipped is None:
                     raise found
                 else:
-                    skipped.append(Skipped(utterances[position].name, str(found)))
+                    reason = found.reason if isinstance(found, AudioError) else str(found)
+                    skipped.append(Skipped(utterances[position].name, reason))
             del inputs
             for positions, spectrogram, frames in _padded(recogniser, usable):
                 logits, kept = _respond(recogniser, spectrogram, frames, layers)
@@ -197,7 +198,7 @@ def _input(
         return error
     if found.shape[-1] < recogniser.step_frames:
         milliseconds = 1000 * recogniser.step_frames * recogniser.features.frame_seconds
-        return IntrospectError(f"{utterance.audio}: shorter than one output step ({milliseconds:.0f} ms)")
+        return AudioError(utterance.audio, f"shorter than one output step ({milliseconds:.0f} ms)")
     return found
 
 
@@ -247,7 +248,7 @@ def _piece(
     stride = recogniser.step_frames
     before, after = recogniser.network.context()
     start = stride * max(0, first - math.ceil(before / stride))
-    stop = stride * end + after
+    stop = stride * (end - 1) + after + 1
     seen = spectrogram[..., start:stop]
     found = _run(recogniser, seen, torch.tensor([seen.shape[-1]]), layers)
     from_step = first - start // stride
