@@ -1,0 +1,53 @@
+"""What commands share: the options of every command, and the types of those that many have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Group, Parameter
+
+_EVERY = Group("Of every command", sort_key=90)
+
+
+@Parameter(name="*", group=_EVERY)
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """The options of every command; the shell acts on them (see :mod:`asr_introspect.commands.shell`)."""
+
+    config: Annotated[
+        Path | None,
+        Parameter(
+            help="YAML file whose keys are the flags of this command without the dashes; a flag on the "
+            "command line wins over the file, the file over the defaults."
+        ),
+    ] = None
+    quiet: Annotated[bool, Parameter(negative=(), help="No progress bars and no messages.")] = False
+    debug: Annotated[bool, Parameter(negative=(), help="Show the traceback of an error.")] = False
+
+
+CorpusPath = Annotated[
+    Path,
+    Parameter(
+        help="Speech: a folder in LibriSpeech's layout (FLAC, WAV, MP3, Ogg or Opus, and *.trans.txt), a "
+        "tab-separated table whose header line has path, text and optionally speaker, or a manifest "
+        "written by prepare."
+    ),
+]
+Checkpoint = Annotated[
+    Path | None,
+    Parameter(help="The recogniser (safetensors); the bundled reference recogniser if not given."),
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    Parameter(help="Where to compute; auto takes a GPU where there is one."),
+]
+Seed = Annotated[int, Parameter(help="Seed of everything that is drawn at random: same seed, same numbers.")]
+MaxUtterances = Annotated[
+    int | None, Parameter(help="Stop reading the corpus after so many usable utterances.")
+]
+Overwrite = Annotated[
+    bool,
+    Parameter(negative=(), help="Replace what an earlier run with other settings left in the folder."),
+]

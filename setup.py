@@ -1,0 +1,9 @@
+"""The package's data lies in ``data/``; in a wheel it becomes ``asr_introspect/data``."""
+
+from setuptools import find_packages, setup
+
+setup(
+    packages=[*find_packages(include=["asr_introspect*"]), "asr_introspect.data"],
+    package_dir={"asr_introspect.data": "data"},
+    package_data={"asr_introspect.data": ["models/*.safetensors", "demo/**/*"]},
+)
