@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +68,12 @@ def _segments(entries: Iterable[tuple[float, float, str]]) -> tuple[Segment, ...
 
 
 def write_textgrid(path: Path | str, alignment: Alignment, duration: float) -> None:
-    """Writes a short-format TextGrid of an utterance of ``duration`` seconds, atomically.
+    """Writes a TextGrid of words and phones; see :func:`write_tiers`."""
+    write_tiers(path, {WORDS_TIER: alignment.words, PHONES_TIER: alignment.phones}, duration)
+
+
+def write_tiers(path: Path | str, tiers: Mapping[str, Sequence[Segment]], duration: float) -> None:
+    """Writes a short-format TextGrid of an utterance of ``duration`` seconds, a tier per name, atomically.
 
     Raises
     ------
@@ -77,7 +82,7 @@ def write_textgrid(path: Path | str, alignment: Alignment, duration: float) -> N
     """
     try:
         grid = textgrid.Textgrid()
-        for name, segments in ((WORDS_TIER, alignment.words), (PHONES_TIER, alignment.phones)):
+        for name, segments in tiers.items():
             entries = [(segment.start, min(segment.end, duration), segment.symbol) for segment in segments]
             if entries:
                 grid.addTier(textgrid.IntervalTier(name, entries, 0.0, duration))

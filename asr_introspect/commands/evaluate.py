@@ -1,0 +1,80 @@
+"""``asr-introspect evaluate``."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from asr_introspect.commands.common import Checkpoint, Common, CorpusPath, Device, MaxUtterances, Seed
+from asr_introspect.corpus.skipped import say_skipped
+from asr_introspect.experiments.evaluate import Evaluation
+from asr_introspect.experiments.evaluate import evaluate as evaluate_corpus
+from asr_introspect.recogniser.scoring import ErrorRate
+
+
+def evaluate(
+    *,
+    corpus: CorpusPath,
+    checkpoint: Checkpoint = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    max_utterances: MaxUtterances = None,
+    out: Annotated[
+        Path | None, Parameter(help="Write a CSV with each utterance's hypothesis and edits to this file.")
+    ] = None,
+    common: Common = Common(),  # noqa: B008 - frozen
+) -> None:
+    """Measure the letter and word error of a recogniser on a corpus, for all and for each speaker.
+
+    Prints a row per speaker and, as the last line, one JSON object with utterances, seconds,
+    letter_error_rate and word_error_rate (fractions), their 95 % bootstrap intervals and the counts. Edits
+    are counted over reference characters, spaces and apostrophes included, and summed. With ten speakers or
+    more the interval is over speakers; with fewer it is over utterances within speakers, and holds for these
+    speakers only.
+
+    Example: asr-introspect evaluate --corpus LibriSpeech/dev-clean
+    """
+    found = evaluate_corpus(
+        corpus, checkpoint, device=device, seed=seed, max_utterances=max_utterances, out=out
+    )
+    say_skipped(found.skipped)
+    print(table(found))
+    print(json.dumps(found.summary(), ensure_ascii=False, allow_nan=False))
+
+
+def table(found: Evaluation) -> str:
+    """A row per speaker and one for all; rates in percent with their intervals."""
+    heads = ("speaker", "sex", "utterances", "seconds", "letter error %", "word error %")
+    rows = [
+        (
+            _printable(each.speaker) or "(unnamed)",
+            each.sex,
+            str(each.utterances),
+            f"{each.seconds:.0f}",
+            _percent(each.letter_error),
+            _percent(each.word_error),
+        )
+        for each in found.speakers
+    ]
+    total = (str(len(found.utterances)), f"{found.seconds:.0f}")
+    rows.append(("all", "", *total, _percent(found.letter_error), _percent(found.word_error)))
+    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
+    left = (str.ljust, str.ljust, str.rjust, str.rjust, str.ljust, str.ljust)
+    lines = (
+        "  ".join(align(cell, width) for align, cell, width in zip(left, row, widths, strict=True)).rstrip()
+        for row in (heads, *rows)
+    )
+    return "\n".join(lines)
+
+
+def _percent(rate: ErrorRate) -> str:
+    shown = f"{100 * rate.rate:5.1f}"
+    return shown if math.isnan(rate.low) else f"{shown} ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
+
+
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in text)

@@ -1,0 +1,179 @@
+"""Scores a recogniser on a corpus: letter and word error, for all and for each speaker."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from asr_introspect.corpus.records import Corpus, Skipped, Utterance
+from asr_introspect.errors import IntrospectError
+from asr_introspect.experiments.inputs import as_corpus, as_recogniser, checkpoint_name
+from asr_introspect.files import writing
+from asr_introspect.recogniser.checkpoint import Recogniser
+from asr_introspect.recogniser.decoding import greedy_batch, text
+from asr_introspect.recogniser.passes import forward_pass
+from asr_introspect.recogniser.scoring import ENOUGH_SPEAKERS, ErrorRate, edit_distance, error_rate
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceScore:
+    """One utterance's hypothesis and its edits, over characters (spaces and apostrophes too) and words."""
+
+    utterance: str
+    speaker: str
+    sex: str
+    seconds: float
+    reference: str
+    hypothesis: str
+    letter_edits: int
+    letters: int
+    word_edits: int
+    words: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerScore:
+    """One speaker's error rates; the intervals are over the speaker's utterances."""
+
+    speaker: str
+    sex: str
+    utterances: int
+    seconds: float
+    letter_error: ErrorRate
+    word_error: ErrorRate
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A recogniser's error rates on a corpus."""
+
+    checkpoint: str
+    letter_error: ErrorRate
+    word_error: ErrorRate
+    speakers: tuple[SpeakerScore, ...]
+    utterances: tuple[UtteranceScore, ...]
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of speech that was scored."""
+        return sum(score.seconds for score in self.utterances)
+
+    def summary(self) -> dict[str, Any]:
+        """The figures as JSON: rates are fractions; an interval that cannot be had is None."""
+        over = "speakers" if len(self.speakers) >= ENOUGH_SPEAKERS else "utterances within speakers"
+        return {
+            "utterances": len(self.utterances),
+            "seconds": round(self.seconds, 3),
+            "speakers": len(self.speakers),
+            "letter_error_rate": self.letter_error.rate,
+            "letter_error_interval": _interval(self.letter_error),
+            "word_error_rate": self.word_error.rate,
+            "word_error_interval": _interval(self.word_error),
+            "interval": f"95 % bootstrap over {over}",
+            "letter_edits": self.letter_error.edits,
+            "letters": self.letter_error.length,
+            "word_edits": self.word_error.edits,
+            "words": self.word_error.length,
+            "skipped": len(self.skipped),
+            "checkpoint": self.checkpoint,
+        }
+
+
+def _interval(rate: ErrorRate) -> list[float] | None:
+    return None if math.isnan(rate.low) else [rate.low, rate.high]
+
+
+def evaluate(
+    corpus: Path | str | Corpus,
+    checkpoint: Path | str | Recogniser | None = None,
+    *,
+    device: str = "auto",
+    seed: int = 0,
+    max_utterances: int | None = None,
+    out: Path | str | None = None,
+) -> Evaluation:
+    """Letter and word error of greedy decoding over a corpus.
+
+    Edits over reference characters (spaces and apostrophes included), summed over utterances; intervals by
+    :func:`~asr_introspect.recogniser.scoring.error_rate`.
+
+    Parameters
+    ----------
+    checkpoint
+        The bundled reference if not given.
+    out
+        Where to write a CSV with a row per utterance.
+
+    Raises
+    ------
+    IntrospectError
+        Nothing of the corpus can be used, the recogniser does not spell text, or ``out`` cannot be written.
+    """
+    recogniser = as_recogniser(checkpoint, device)
+    if not recogniser.symbols.spells_text:
+        raise IntrospectError("the recogniser's symbols are not letters: it has no letter and word error")
+    speech = as_corpus(corpus, max_utterances)
+    skipped = list(speech.skipped)
+    scores: dict[int, UtteranceScore] = {}
+    for forward in forward_pass(recogniser, speech.utterances, skipped=skipped, what="evaluate"):
+        decoded = greedy_batch(forward.logits, forward.lengths, recogniser.symbols.blank)
+        for position, utterance, classes in zip(forward.positions, forward.utterances, decoded, strict=True):
+            scores[position] = score(utterance, text(classes, recogniser.symbols))
+    if not scores:
+        raise IntrospectError(f"no utterance could be scored; all {len(skipped)} were skipped")
+    ordered = tuple(scores[position] for position in sorted(scores))
+    letter_error, word_error = _rates(ordered, seed)
+    if out is not None:
+        _write_scores(out, ordered)
+    name = checkpoint_name(checkpoint)
+    return Evaluation(name, letter_error, word_error, _by_speaker(ordered, seed), ordered, tuple(skipped))
+
+
+def score(utterance: Utterance, hypothesis: str) -> UtteranceScore:
+    """The edits between an utterance's transcript and a hypothesis."""
+    reference_words = utterance.text.split()
+    return UtteranceScore(
+        utterance.name,
+        utterance.speaker,
+        utterance.sex,
+        utterance.duration,
+        utterance.text,
+        hypothesis,
+        edit_distance(hypothesis, utterance.text),
+        len(utterance.text),
+        edit_distance(hypothesis.split(), reference_words),
+        len(reference_words),
+    )
+
+
+def _rates(scores: Sequence[UtteranceScore], seed: int) -> tuple[ErrorRate, ErrorRate]:
+    """Letter and word error of some utterances."""
+    speakers = [each.speaker for each in scores]
+    letters = error_rate(
+        [each.letter_edits for each in scores], [each.letters for each in scores], speakers, seed=seed
+    )
+    words = error_rate(
+        [each.word_edits for each in scores], [each.words for each in scores], speakers, seed=seed
+    )
+    return letters, words
+
+
+def _by_speaker(scores: Sequence[UtteranceScore], seed: int) -> tuple[SpeakerScore, ...]:
+    found = []
+    for speaker in sorted({each.speaker for each in scores}):
+        own = [each for each in scores if each.speaker == speaker]
+        seconds = sum(each.seconds for each in own)
+        found.append(SpeakerScore(speaker, own[0].sex, len(own), seconds, *_rates(own, seed)))
+    return tuple(found)
+
+
+def _write_scores(out: Path | str, scores: Sequence[UtteranceScore]) -> None:
+    with writing(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(asdict(scores[0])), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(each) for each in scores)
