@@ -1,0 +1,768 @@
+"""Recorded calls as operations: what the backward walk has to know about each kind of torch function.
+
+Every operation names the node it makes, the nodes it reads, and the layer (module) it belongs to. Those that
+act position by position also say which window of their input a window of their output needs (``window``).
+Shapes: ``(B, C, *S)`` with one or two position axes ``S`` for operations that have windows.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from asr_introspect.attribution.graph import Node, substitute
+from asr_introspect.errors import UsageError
+
+Widths = tuple[int, ...]
+Pads = tuple[tuple[int, int], ...]
+
+_CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One step of the network: ``node`` is computed from ``sources``, inside the module ``layer``."""
+
+    node: Node
+    sources: tuple[Node, ...]
+
+    @property
+    def layer(self) -> str:
+        return self.node.module or self.node.name
+
+    @property
+    def source(self) -> Node:
+        return self.sources[0]
+
+    @property
+    def description(self) -> str:
+        """The torch functions it stands for."""
+        made = self.node.name
+        match self:
+            case Convolution(pooling=False) | TransposedConvolution():
+                transposed = "_transpose" if isinstance(self, TransposedConvolution) else ""
+                own = f"conv{transposed}{self.weight.dim() - 2}d"
+            case Dense():
+                own = "linear"
+            case _:
+                own = made
+        return own if own == made or made == "matmul" else f"{own} + {made}"
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(Operation):
+    """``(B, C, *S)`` to ``(B, C', *U)``; zero padding may differ on both sides of each axis.
+
+    ``divisor`` multiplies the output, ``(1, 1, *U)``: average pooling is a depthwise convolution of ones.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    stride: Widths
+    dilation: Widths
+    groups: int
+    pads: Pads
+    divisor: torch.Tensor | None = None
+    pooling: bool = False
+
+    def forward(
+        self, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        padded = F.pad(inputs, _flat(self.pads)) if any(map(any, self.pads)) else inputs
+        convolve = _CONVOLVE[len(self.stride)]
+        outputs = convolve(padded, weight, bias, self.stride, 0, self.dilation, self.groups)
+        return outputs if self.divisor is None else outputs * self.divisor
+
+    def window(self, starts: torch.Tensor, widths: Widths) -> tuple[torch.Tensor, Widths]:
+        stride = torch.tensor(self.stride, device=starts.device)
+        left = torch.tensor([pad[0] for pad in self.pads], device=starts.device)
+        reach = self._reach()
+        grown = tuple((w - 1) * s + r for w, s, r in zip(widths, self.stride, reach, strict=True))
+        return starts * stride - left, grown
+
+    def _reach(self) -> Widths:
+        return tuple((k - 1) * d + 1 for k, d in zip(self.weight.shape[2:], self.dilation, strict=True))
+
+    def transpose(
+        self, values: torch.Tensor, weight: torch.Tensor, groups: int | None = None
+    ) -> torch.Tensor:
+        """``(N, C', *W)`` back to ``(N, C, *window(W))``: the product with the transposed matrix."""
+        groups = self.groups if groups is None else groups
+        one_position = all(size == 1 for size in values.shape[2:])
+        one_tap = all(size == 1 for size in weight.shape[2:]) and all(s == 1 for s in self.stride)
+        if groups == 1 and one_position and all(d == 1 for d in self.dilation):
+            flat = values.flatten(1) @ weight.flatten(1)
+            return flat.view(len(values), *weight.shape[1:])
+        if groups == 1 and one_tap:
+            flat = torch.matmul(weight.flatten(1).t(), values.flatten(2))
+            return flat.view(len(values), weight.shape[1], *values.shape[2:])
+        return _TRANSPOSE[len(self.stride)](values, weight, None, self.stride, 0, 0, groups, self.dilation)
+
+
+@dataclass(frozen=True, eq=False)
+class TransposedConvolution(Operation):
+    """The transpose of a convolution as a layer; output position ``o`` reads ``(o + pad - k d) / stride``."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    stride: Widths
+    dilation: Widths
+    groups: int
+    padding: Widths
+    output_padding: Widths
+    divisor: torch.Tensor | None = None
+    pooling: bool = False
+
+    def forward(
+        self, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return _TRANSPOSE[len(self.stride)](
+            inputs, weight, bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        )
+
+    def window(self, starts: torch.Tensor, widths: Widths) -> tuple[torch.Tensor, Widths]:
+        aligned, wide = self.align(starts, widths)
+        first = torch.div(
+            aligned + aligned.new_tensor(self.padding), aligned.new_tensor(self.stride), rounding_mode="floor"
+        )
+        reach = self._reach()
+        return first, tuple((w - r) // s + 1 for w, r, s in zip(wide, reach, self.stride, strict=True))
+
+    def _reach(self) -> Widths:
+        return tuple((k - 1) * d + 1 for k, d in zip(self.weight.shape[2:], self.dilation, strict=True))
+
+    def align(self, starts: torch.Tensor, widths: Widths) -> tuple[torch.Tensor, Widths]:
+        """The output window widened so that it starts where an input's own window starts.
+
+        Input ``i`` writes to outputs ``i * stride - padding`` to ``... + reach - 1``. The widened window
+        begins with the outputs of the first input that reaches into the given one and ends with those of the
+        last.
+        """
+        stride, padding = starts.new_tensor(self.stride), starts.new_tensor(self.padding)
+        reach = starts.new_tensor(self._reach())
+        first = -torch.div(-(starts + padding - reach + 1), stride, rounding_mode="floor")
+        inputs = [(w + r - 2) // s + 1 for w, r, s in zip(widths, self._reach(), self.stride, strict=True)]
+        wide = tuple((n - 1) * s + r for n, s, r in zip(inputs, self.stride, self._reach(), strict=True))
+        return first * stride - padding, wide
+
+    def transpose(
+        self, values: torch.Tensor, weight: torch.Tensor, groups: int | None = None
+    ) -> torch.Tensor:
+        """Aligned ``(N, C', *W)`` back to the inputs that write into it."""
+        groups = self.groups if groups is None else groups
+        return _CONVOLVE[len(self.stride)](values, weight, None, self.stride, 0, self.dilation, groups)
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Operation):
+    """``(B, ..., C)`` to ``(B, ..., C')``: a matrix on the last axis."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    divisor: torch.Tensor | None = None
+    pooling: bool = False
+
+    def forward(
+        self, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return F.linear(inputs, weight, bias)
+
+    def transpose(
+        self, values: torch.Tensor, weight: torch.Tensor, groups: int | None = None
+    ) -> torch.Tensor:
+        return values @ weight
+
+
+Linear = Convolution | TransposedConvolution | Dense
+
+
+@dataclass(frozen=True, eq=False)
+class Affine(Operation):
+    """``scale * input + shift`` element by element; both broadcast to the input's shape.
+
+    ``mask``: ``scale`` holds zeros and ones only and ``shift`` is zero.
+    """
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+    mask: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Elementwise(Operation):
+    """A function of one number. ``activation``: a non-linearity that LRP passes through."""
+
+    function: Callable[[torch.Tensor], torch.Tensor]
+    activation: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Identity(Operation):
+    """Dropout in evaluation mode, copies, conversions."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pad(Operation):
+    """Constant padding of the position axes."""
+
+    pads: Pads
+    value: float
+
+    def window(self, starts: torch.Tensor, widths: Widths) -> tuple[torch.Tensor, Widths]:
+        left = torch.tensor([pad[0] for pad in self.pads], device=starts.device)
+        return starts - left, widths
+
+
+@dataclass(frozen=True, eq=False)
+class MaxPool(Operation):
+    """The largest of each window; ``switch`` says which tap (0, 1, ... row by row) it was, ``(B, C, *U)``."""
+
+    kernel: Widths
+    stride: Widths
+    dilation: Widths
+    pads: Pads
+    switch: torch.Tensor
+
+    def window(self, starts: torch.Tensor, widths: Widths) -> tuple[torch.Tensor, Widths]:
+        stride = torch.tensor(self.stride, device=starts.device)
+        left = torch.tensor([pad[0] for pad in self.pads], device=starts.device)
+        reach = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
+        grown = tuple((w - 1) * s + r for w, s, r in zip(widths, self.stride, reach, strict=True))
+        return starts * stride - left, grown
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(Operation):
+    """``sum_k factors[k] * sources[k]``."""
+
+    factors: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Concatenation(Operation):
+    """Sources side by side along ``axis``; ``parts`` are their (start, end) there, constants left out."""
+
+    axis: int
+    parts: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelSlice(Operation):
+    """Channels ``start`` to ``end`` of the source."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, eq=False)
+class Reordering(Operation):
+    """Flatten, transpose, slice: output element j of an item is its input element ``index[j]``."""
+
+    index: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Mixing(Operation):
+    """Anything else, walked by torch's own derivative of this one call.
+
+    ``kind``: ``linear`` (means, global average pooling), ``selection`` (largest over an axis), ``product``
+    (of two things that both depend on the input), ``softmax``, ``layer-norm``, or ``unknown``: no rule of
+    LRP.
+    """
+
+    kind: str
+    function: Callable[..., torch.Tensor]
+
+
+def _flat(pads: Pads) -> list[int]:
+    """Pads per axis, first axis first, as ``F.pad`` wants them."""
+    return [side for pad in reversed(pads) for side in pad]
+
+
+def _tensors(node: Node) -> tuple[Node, ...]:
+    """The tensors a node reads; those behind a tuple (of ``chunk``, say) instead of the tuple."""
+    sources = tuple(node.sources())
+    while len(sources) == 1 and not isinstance(sources[0].value, torch.Tensor):
+        sources = tuple(sources[0].sources())
+    return sources
+
+
+def grouped(tensor: torch.Tensor, axis: int, groups: int) -> torch.Tensor:
+    """The tensor with ``axis`` split into ``(groups, size / groups)``."""
+    shape = tensor.shape
+    return tensor.reshape(*shape[:axis], groups, shape[axis] // groups, *shape[axis + 1 :])
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Node) else value
+
+
+def _arguments(node: Node, names: Sequence[str], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The call's arguments by name."""
+    given = dict(zip(names, node.args, strict=False))
+    return {**defaults, **given, **node.kwargs}
+
+
+def _per_axis(value: Any, axes: int) -> Widths:
+    if isinstance(value, int):
+        return (value,) * axes
+    values = tuple(int(part) for part in value)
+    return values * axes if len(values) == 1 else values
+
+
+def _depends(value: Any) -> bool:
+    return isinstance(value, Node) and value.depends
+
+
+def _convolution(node: Node) -> Operation:
+    given = _arguments(
+        node,
+        ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+        {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1},
+    )
+    if _depends(given["weight"]) or not _depends(given["input"]):
+        return _mixing(node)
+    weight, bias = _plain(given["weight"]).detach(), _plain(given["bias"])
+    axes = weight.dim() - 2
+    if given["input"].tensor.dim() != axes + 2:
+        return _mixing(node)
+    dilation = _per_axis(given["dilation"], axes)
+    if given["padding"] == "same":
+        totals = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        pads: Pads = tuple((total // 2, total - total // 2) for total in totals)
+    elif given["padding"] == "valid":
+        pads = ((0, 0),) * axes
+    else:
+        pads = tuple((pad, pad) for pad in _per_axis(given["padding"], axes))
+    return Convolution(
+        node,
+        (given["input"],),
+        weight,
+        None if bias is None else bias.detach(),
+        _per_axis(given["stride"], axes),
+        dilation,
+        given["groups"],
+        pads,
+    )
+
+
+def _transposed_convolution(node: Node) -> Operation:
+    given = _arguments(
+        node,
+        ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
+        {"bias": None, "stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1},
+    )
+    if _depends(given["weight"]) or not _depends(given["input"]):
+        return _mixing(node)
+    weight, bias = _plain(given["weight"]).detach(), _plain(given["bias"])
+    axes = weight.dim() - 2
+    return TransposedConvolution(
+        node,
+        (given["input"],),
+        weight,
+        None if bias is None else bias.detach(),
+        _per_axis(given["stride"], axes),
+        _per_axis(given["dilation"], axes),
+        given["groups"],
+        _per_axis(given["padding"], axes),
+        _per_axis(given["output_padding"], axes),
+    )
+
+
+def _dense(node: Node) -> Operation:
+    given = _arguments(node, ("input", "weight", "bias"), {"bias": None})
+    if _depends(given["weight"]) or not _depends(given["input"]):
+        return _mixing(node)
+    bias = _plain(given["bias"])
+    weight = _plain(given["weight"]).detach()
+    return Dense(node, (given["input"],), weight, None if bias is None else bias.detach())
+
+
+def _matmul(node: Node) -> Operation:
+    left, right = node.args[0], node.args[1]
+    if _depends(left) and not _depends(right) and _plain(right).dim() == 2:
+        return Dense(node, (left,), _plain(right).detach().t(), None)
+    if _depends(left) and _depends(right):
+        return _mixing(node, "product")
+    return _mixing(node, "linear")
+
+
+def _batch_norm(node: Node) -> Operation:
+    given = _arguments(
+        node,
+        ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"),
+        {"weight": None, "bias": None, "training": False, "momentum": 0.1, "eps": 1e-5},
+    )
+    if given["training"] or given["running_mean"] is None:
+        return _mixing(node)
+    scale = torch.rsqrt(_plain(given["running_var"]) + given["eps"])
+    if given["weight"] is not None:
+        scale = scale * _plain(given["weight"]).detach()
+    shift = -_plain(given["running_mean"]) * scale
+    if given["bias"] is not None:
+        shift = shift + _plain(given["bias"]).detach()
+    shape = (1, -1, *(1,) * (node.tensor.dim() - 2))
+    return Affine(node, (given["input"],), scale.view(shape), shift.view(shape))
+
+
+def _affine(node: Node, source: Node, scale: Any, shift: Any) -> Operation:
+    like = source.tensor
+    if node.tensor.shape != like.shape:
+        return _mixing(node, "linear" if not torch.is_tensor(shift) and shift == 0 else "unknown")
+    scale = torch.as_tensor(scale, dtype=like.dtype, device=like.device).detach()
+    shift = torch.as_tensor(shift, dtype=like.dtype, device=like.device).detach()
+    only = bool(((scale == 0) | (scale == 1)).all()) and not bool(shift.any())
+    return Affine(node, (source,), scale, shift, mask=only)
+
+
+def _add(node: Node) -> Operation:
+    left, right = node.args[0], node.args[1] if len(node.args) > 1 else node.kwargs["other"]
+    alpha = node.kwargs.get("alpha", 1)
+    sign = -1 if node.name in {"sub", "rsub"} else 1
+    if node.name == "rsub":
+        left, right = right, left
+    factors = (1.0, float(sign * alpha))
+    if _depends(left) and _depends(right):
+        if left.tensor.shape != right.tensor.shape:
+            return _mixing(node, "linear")
+        if left is right:
+            return _affine(node, left, sum(factors), 0)
+        return Sum(node, (left, right), factors)
+    if _depends(left):
+        return _affine(node, left, 1, factors[1] * _plain(right))
+    return _affine(node, right, factors[1], _plain(left))
+
+
+def _multiply(node: Node) -> Operation:
+    left, right = node.args[0], node.args[1] if len(node.args) > 1 else node.kwargs["other"]
+    if _depends(left) and _depends(right):
+        return _mixing(node, "product")
+    source, factor = (left, right) if _depends(left) else (right, left)
+    return _affine(node, source, _plain(factor), 0)
+
+
+def _divide(node: Node) -> Operation:
+    left, right = node.args[0], node.args[1] if len(node.args) > 1 else node.kwargs["other"]
+    if not _depends(left) or _depends(right) or node.kwargs.get("rounding_mode"):
+        return _mixing(node)
+    return _affine(node, left, 1 / torch.as_tensor(_plain(right), dtype=left.tensor.dtype), 0)
+
+
+def _negate(node: Node) -> Operation:
+    return _affine(node, node.args[0], -1, 0)
+
+
+def _masked(node: Node) -> Operation:
+    """masked_fill, where, and assignment to part of a tensor: zero slope there, a constant instead."""
+    (source,) = node.sources() if len(node.sources()) == 1 else (None,)
+    if source is None:
+        return _mixing(node)
+    probe = torch.ones_like(source.tensor)
+    zero = torch.zeros_like(source.tensor)
+    scale = _call(node, {source: probe.clone()}) - _call(node, {source: zero.clone()})
+    return _affine(node, source, scale, _call(node, {source: zero.clone()}))
+
+
+def _call(node: Node, values: dict[Node, torch.Tensor]) -> torch.Tensor:
+    """The recorded call with other values for some of its sources."""
+
+    def substituted(leaf: Any) -> Any:
+        if isinstance(leaf, Node):
+            return values.get(leaf, leaf.value)
+        return leaf
+
+    if node.function is operator.getitem and isinstance(_plain(node.args[0]), (tuple, list)):
+        parts = _call(node.args[0], values)
+        return parts[node.args[1]]
+    assert node.function is not None
+    args, kwargs = substitute((node.args, node.kwargs), substituted)
+    result = node.function(*args, **kwargs)
+    return args[0] if result is None else result  # type: ignore[no-any-return]
+
+
+def _elementwise(node: Node) -> Operation:
+    sources = node.sources()
+    if len(sources) != 1 or sources[0].tensor.shape != node.tensor.shape:
+        return _mixing(node)
+    (source,) = sources
+    return Elementwise(
+        node, (source,), lambda value: _call(node, {source: value.clone()}), node.name in _ACTIVATIONS
+    )
+
+
+def _identity(node: Node) -> Operation:
+    source = node.sources()[0]
+    if "dropout" in node.name and (
+        node.kwargs.get("training") or (len(node.args) > 2 and node.args[2] is True)
+    ):
+        raise UsageError(f"{node.module or 'the network'}: dropout is on; call .eval() first")
+    return Identity(node, (source,))
+
+
+def _pad(node: Node) -> Operation:
+    given = _arguments(node, ("input", "pad", "mode", "value"), {"mode": "constant", "value": None})
+    pad, source = [int(side) for side in given["pad"]], given["input"]
+    axes = source.tensor.dim() - 2
+    if given["mode"] != "constant" or len(pad) > 2 * axes:
+        return _reordering(node) if given["mode"] != "constant" else _mixing(node)
+    sides = [(pad[at], pad[at + 1]) for at in range(0, len(pad), 2)]
+    pads = tuple(reversed(sides + [(0, 0)] * (axes - len(sides))))
+    return Pad(node, (source,), pads, float(given["value"] or 0))
+
+
+def _max_pool(node: Node) -> Operation:
+    given = _arguments(
+        node,
+        ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
+        {"stride": None, "padding": 0, "dilation": 1, "ceil_mode": False},
+    )
+    source, axes = given["input"], int(node.name[len("max_pool")])
+    if not isinstance(node.value, torch.Tensor) or source.tensor.dim() != axes + 2:
+        return _mixing(node, "selection")
+    kernel = _per_axis(given["kernel_size"], axes)
+    stride = kernel if given["stride"] in (None, [], ()) else _per_axis(given["stride"], axes)
+    dilation = _per_axis(given["dilation"], axes)
+    padding = _per_axis(given["padding"], axes)
+    right = [
+        max((u - 1) * s + (k - 1) * d + 1 - p - size, 0)
+        for u, s, k, d, p, size in zip(
+            node.tensor.shape[2:], stride, kernel, dilation, padding, source.tensor.shape[2:], strict=True
+        )
+    ]
+    pads = tuple(zip(padding, right, strict=True))
+    return MaxPool(
+        node, (source,), kernel, stride, dilation, pads, _switch(source, node, kernel, stride, dilation, pads)
+    )
+
+
+def _switch(
+    source: Node, node: Node, kernel: Widths, stride: Widths, dilation: Widths, pads: Pads
+) -> torch.Tensor:
+    """Which tap of each pooling window was the largest (the first of equals), ``(B, C, *U)``."""
+    windows = F.pad(source.tensor, _flat(pads), value=-math.inf)
+    for axis, (k, s, d) in enumerate(zip(kernel, stride, dilation, strict=True)):
+        windows = windows.unfold(2 + axis, (k - 1) * d + 1, s)[..., ::d]
+        windows = windows.narrow(2 + axis, 0, node.tensor.shape[2 + axis])
+    return windows.flatten(2 + len(kernel)).argmax(-1)
+
+
+def _average_pool(node: Node) -> Operation:
+    given = _arguments(
+        node,
+        ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
+        {"stride": None, "padding": 0, "ceil_mode": False},
+    )
+    source, axes = given["input"], int(node.name[len("avg_pool")])
+    if source.tensor.dim() != axes + 2:
+        return _mixing(node, "linear")
+    kernel = _per_axis(given["kernel_size"], axes)
+    stride = kernel if given["stride"] in (None, [], ()) else _per_axis(given["stride"], axes)
+    padding = _per_axis(given["padding"], axes)
+    shape = source.tensor.shape[2:]
+    right = [
+        (u - 1) * s + k - p - size
+        for u, s, k, p, size in zip(node.tensor.shape[2:], stride, kernel, padding, shape, strict=True)
+    ]
+    channels = source.tensor.shape[1]
+    weight = source.tensor.new_ones(channels, 1, *kernel)
+    pads = tuple(zip(padding, right, strict=True))
+    pool = Convolution(node, (source,), weight, None, stride, (1,) * axes, channels, pads, pooling=True)
+    ones = torch.ones_like(source.tensor[:1, :1])
+    counts = replace(pool, groups=1).forward(ones, weight[:1])
+    means = _call(node, {source: torch.ones_like(source.tensor[:1])})[:, :1]
+    return replace(pool, divisor=means / counts)
+
+
+def _concatenation(node: Node) -> Operation:
+    tensors = node.args[0] if node.args else node.kwargs["tensors"]
+    axis = int(node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)) % node.tensor.dim()
+    if axis == 0:
+        return _mixing(node)
+    sources, parts, start = [], [], 0
+    for part in tensors:
+        size = _plain(part).shape[axis]
+        if _depends(part):
+            sources.append(part)
+            parts.append((start, start + size))
+        start += size
+    return Concatenation(node, tuple(sources), axis, tuple(parts))
+
+
+def _reordering(node: Node) -> Operation:
+    sources = _tensors(node)
+    if len(sources) != 1:
+        return _mixing(node)
+    (source,) = sources
+    items, size = source.tensor.shape[0], source.tensor[:1].numel()
+    numbers = torch.arange(items * size, dtype=torch.float64, device=source.tensor.device)
+    index = _call(node, {source: numbers.view(source.tensor.shape)})
+    if index.shape[0] != items:
+        return _mixing(node, "linear")
+    index = index.long().flatten(1) - size * torch.arange(items, device=index.device)[:, None]
+    if bool((index != index[:1]).any()) or bool((index < 0).any()) or bool((index >= size).any()):
+        return _mixing(node, "linear")
+    first = index[0]
+    if node.tensor.dim() > 2 and node.tensor.shape[2:] == source.tensor.shape[2:]:
+        start = int(first[0]) // source.tensor[0, 0].numel()
+        expected = torch.arange(len(first), device=first.device) + start * source.tensor[0, 0].numel()
+        if torch.equal(first, expected):
+            return ChannelSlice(node, (source,), start, start + node.tensor.shape[1])
+    return Reordering(node, (source,), first)
+
+
+def _getitem(node: Node) -> Operation:
+    parent = node.args[0]
+    if isinstance(parent, Node) and not isinstance(parent.value, torch.Tensor):
+        return (
+            _reordering(node)
+            if parent.name in {"chunk", "split", "unbind", "tensor_split"}
+            else _mixing(node)
+        )
+    return _reordering(node)
+
+
+def _softmax(node: Node) -> Operation:
+    return _mixing(node, "softmax")
+
+
+def _layer_norm(node: Node) -> Operation:
+    return _mixing(node, "layer-norm")
+
+
+def _mean(node: Node) -> Operation:
+    return _mixing(node, "linear")
+
+
+def _largest(node: Node) -> Operation:
+    return _mixing(node, "selection")
+
+
+def _mixing(node: Node, kind: str = "unknown") -> Operation:
+    sources = _tensors(node)
+
+    def function(*values: torch.Tensor) -> torch.Tensor:
+        return _call(node, dict(zip(sources, values, strict=True)))
+
+    return Mixing(node, sources, kind, function)
+
+
+_ACTIVATIONS = {
+    *(
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "rrelu",
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "mish",
+        "sigmoid",
+    ),
+    *("tanh", "hardtanh", "hardswish", "hardsigmoid", "softplus", "softsign", "logsigmoid", "threshold"),
+    *("clamp", "clamp_min", "clamp_max", "clip", "hardshrink", "softshrink", "tanhshrink", "glu"),
+}
+_FUNCTIONS = {
+    "exp",
+    "log",
+    "log1p",
+    "expm1",
+    "sqrt",
+    "rsqrt",
+    "abs",
+    "square",
+    "pow",
+    "sin",
+    "cos",
+    "erf",
+    "reciprocal",
+}
+_IDENTITIES = {
+    *(
+        "dropout",
+        "dropout1d",
+        "dropout2d",
+        "dropout3d",
+        "alpha_dropout",
+        "feature_alpha_dropout",
+        "feature_dropout",
+    ),
+    *("contiguous", "clone", "to", "float", "double", "bfloat16", "type_as", "requires_grad_"),
+}
+_REORDERINGS = {
+    *(
+        "reshape",
+        "view",
+        "flatten",
+        "unflatten",
+        "transpose",
+        "permute",
+        "squeeze",
+        "unsqueeze",
+        "narrow",
+        "select",
+    ),
+    *(
+        "movedim",
+        "swapaxes",
+        "expand",
+        "expand_as",
+        "repeat",
+        "flip",
+        "roll",
+        "index_select",
+        "view_as",
+        "reshape_as",
+    ),
+    *(
+        "pixel_shuffle",
+        "pixel_unshuffle",
+        "upsample_nearest",
+        "repeat_interleave",
+        "t",
+        "swapdims",
+        "unsafe_chunk",
+    ),
+}
+
+_READERS: dict[str, Callable[[Node], Operation]] = {
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _transposed_convolution),
+    "linear": _dense,
+    **dict.fromkeys(("matmul", "mm", "bmm"), _matmul),
+    "batch_norm": _batch_norm,
+    **dict.fromkeys(("add", "sub", "rsub"), _add),
+    **dict.fromkeys(("mul", "multiply"), _multiply),
+    **dict.fromkeys(("div", "truediv", "divide"), _divide),
+    **dict.fromkeys(("neg", "negative"), _negate),
+    **dict.fromkeys(("masked_fill", "where", "setitem"), _masked),
+    **dict.fromkeys((*_ACTIVATIONS, *_FUNCTIONS), _elementwise),
+    **dict.fromkeys(_IDENTITIES, _identity),
+    **dict.fromkeys(("pad", "constant_pad_nd"), _pad),
+    **dict.fromkeys(("max_pool1d", "max_pool2d"), _max_pool),
+    **dict.fromkeys(("avg_pool1d", "avg_pool2d"), _average_pool),
+    **dict.fromkeys(("cat", "concat", "concatenate"), _concatenation),
+    **dict.fromkeys(_REORDERINGS, _reordering),
+    "getitem": _getitem,
+    "softmax": _softmax,
+    "layer_norm": _layer_norm,
+    **dict.fromkeys(("mean", "sum", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "interpolate"), _mean),
+    **dict.fromkeys(("max", "amax", "adaptive_max_pool1d", "adaptive_max_pool2d"), _largest),
+}
+
+
+def read(node: Node) -> Operation:
+    """The operation of a recorded call."""
+    operation = _READERS.get(node.name, _mixing)(node)
+    if any(not isinstance(source.value, torch.Tensor) for source in operation.sources):
+        return _mixing(node)
+    return operation

@@ -1,0 +1,154 @@
+"""The public function on the recogniser: cones = autograd, borders and padded batches included."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from attribution_nets import deviation, gradients, noise, randomised
+
+from asr_introspect.attribution import attribute, attribute_chunks
+from asr_introspect.errors import UsageError
+from asr_introspect.recogniser.network import LAYERS, NetworkConfig, Wav2Letter
+
+LENGTHS = torch.tensor([120, 75])
+TARGETS = torch.tensor(
+    [[0, 0, 1], [0, 1, 0], [0, 20, 2], [0, 59, 3], [0, 58, 1], [1, 0, 0], [1, 17, 1], [1, 35, 3], [1, 36, 2]]
+)
+
+
+@pytest.fixture(scope="module")
+def recogniser() -> Wav2Letter:
+    network = randomised(Wav2Letter(NetworkConfig(mels=6, narrow=5, wide=7), 4), seed=3)
+    assert isinstance(network, Wav2Letter)
+    return network
+
+
+@pytest.fixture(scope="module")
+def inputs() -> torch.Tensor:
+    return noise(2, 6, 120, seed=4)
+
+
+def test_gradient_is_autograd_at_borders_and_in_padded_batches(
+    recogniser: Wav2Letter, inputs: torch.Tensor
+) -> None:
+    found = attribute(recogniser, inputs, TARGETS, method="gradient", lengths=LENGTHS)
+    assert found.windows.shape == (len(TARGETS), 6, 206)
+    assert found.starts.tolist() == [2 * step - 101 for step in TARGETS[:, 1].tolist()]
+    assert deviation(found.dense(), gradients(recogniser, inputs, TARGETS, LENGTHS)) < 1e-10
+    outputs = recogniser(inputs, LENGTHS)
+    torch.testing.assert_close(found.scores, outputs[TARGETS[:, 0], TARGETS[:, 2], TARGETS[:, 1]])
+
+
+@pytest.mark.parametrize("method", ["gradient", "lrp"])
+def test_an_utterance_has_the_same_relevance_alone_and_in_a_batch(
+    recogniser: Wav2Letter, inputs: torch.Tensor, method: str
+) -> None:
+    rows = TARGETS[:, 0] == 1
+    together = attribute(
+        recogniser, inputs, TARGETS, method=method, composite="epsilon-plus", lengths=LENGTHS
+    )
+    targets = TARGETS[rows] * torch.tensor([0, 1, 1])
+    alone = attribute(recogniser, inputs[1:, :, :75], targets, method=method, composite="epsilon-plus")
+    assert deviation(together.windows[rows], alone.windows) < 1e-10
+
+
+def test_all_layers_come_from_one_sweep(recogniser: Wav2Letter, inputs: torch.Tensor) -> None:
+    layers = ["input", *LAYERS[:-1]]
+    found = attribute(recogniser, inputs, TARGETS, method="gradient", at=layers, lengths=LENGTHS)
+    assert list(found) == layers
+    activations: dict[str, torch.Tensor] = {}
+    hooks = [
+        block.register_forward_hook(lambda _, __, out, name=name: activations.update({name: out}))
+        for name, block in recogniser.blocks()
+    ]
+    outputs = recogniser(inputs, LENGTHS)
+    for hook in hooks:
+        hook.remove()
+    for name in LAYERS[:-1]:
+        expected = []
+        for item, step, label in TARGETS.tolist():
+            (gradient,) = torch.autograd.grad(
+                outputs[item, label, step], activations[name], retain_graph=True
+            )
+            expected.append(gradient[item] * (torch.arange(60) < LENGTHS[item] // 2))
+        assert deviation(found[name].dense(), torch.stack(expected)) < 1e-10, name
+
+
+@pytest.mark.parametrize("against", ["mean", "runner-up", 2])
+def test_contrast_is_the_gradient_of_the_difference(
+    recogniser: Wav2Letter, inputs: torch.Tensor, against: str | int
+) -> None:
+    targets = TARGETS[TARGETS[:, 2] != 2]
+    found = attribute(recogniser, inputs, targets, method="gradient", against=against, lengths=LENGTHS)
+    leaf = inputs.clone().requires_grad_()
+    outputs = recogniser(leaf, LENGTHS)
+    for row, (item, step, label) in enumerate(targets.tolist()):
+        logits = outputs[item, :, step]
+        others = torch.cat([logits[:label], logits[label + 1 :]])
+        reference = {"mean": others.mean(), "runner-up": others.max()}.get(str(against))
+        score = logits[label] - (logits[2] if reference is None else reference)
+        (gradient,) = torch.autograd.grad(score, leaf, retain_graph=True)
+        assert deviation(found.dense()[row : row + 1], gradient[item][None]) < 1e-10
+        assert abs(float((found.scores[row] - score).detach())) < 1e-12
+
+
+def test_lrp_zero_is_gradient_times_input(recogniser: Wav2Letter, inputs: torch.Tensor) -> None:
+    zero = attribute(recogniser, inputs, TARGETS, composite="0", lengths=LENGTHS, against="mean")
+    product = attribute(
+        recogniser, inputs, TARGETS, method="gradient-x-input", lengths=LENGTHS, against="mean"
+    )
+    assert deviation(zero.windows, product.windows) < 1e-10
+
+
+def test_chunks_reduce_and_order(recogniser: Wav2Letter, inputs: torch.Tensor) -> None:
+    whole = attribute(recogniser, inputs, TARGETS, lengths=LENGTHS)
+    seen = []
+    for rows, found in attribute_chunks(recogniser, inputs, TARGETS, lengths=LENGTHS, chunk=4):
+        torch.testing.assert_close(found["input"].windows, whole.windows[rows])
+        seen += rows.tolist()
+    assert seen == list(range(len(TARGETS)))
+    reduced = attribute(
+        recogniser, inputs, TARGETS, lengths=LENGTHS, reduce=lambda windows: windows.abs().sum(1), chunk=2
+    )
+    torch.testing.assert_close(reduced.windows, whole.windows.abs().sum(1))
+    assert reduced.ledger.entries[0].bias.shape == (len(TARGETS),)
+
+
+def test_lengths_without_an_argument_mean_each_item_alone(inputs: torch.Tensor) -> None:
+    network = randomised(
+        torch.nn.Sequential(torch.nn.Conv1d(6, 5, 5, padding=2), torch.nn.ReLU(), torch.nn.Conv1d(5, 3, 3))
+    )
+    targets = torch.tensor([[0, 0, 1], [0, 117, 1], [1, 3, 0], [1, 72, 2]])
+    found = attribute(network, inputs, targets, method="gradient", lengths=LENGTHS)
+    alone = attribute(network, inputs[1:, :, :75], targets[2:] * torch.tensor([0, 1, 1]), method="gradient")
+    assert deviation(found.windows[2:], alone.windows) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "lrpp"}, "did you mean 'lrp'"),
+        ({"composite": "epsilon-gama"}, "epsilon-gamma"),
+        ({"composite": "speech"}, "audit"),
+        ({"at": ["layer13"]}, "layer1"),
+        ({"against": "median"}, "runner-up"),
+        ({"steps": 3}, "option"),
+        ({"targets": torch.tensor([[0, 60, 0]])}, "output step 60"),
+        ({"targets": torch.tensor([[2, 0, 0]])}, "item 2"),
+        ({"targets": torch.tensor([[0, 0, 4]])}, "class 4"),
+        ({"targets": torch.tensor([[0, 0]])}, "item, output step, class"),
+        ({"lengths": torch.tensor([120])}, "lengths"),
+        ({"chunk": 0}, "chunk"),
+    ],
+)
+def test_wrong_calls_say_what_is_wrong(
+    recogniser: Wav2Letter, inputs: torch.Tensor, change: dict[str, object], message: str
+) -> None:
+    arguments: dict[str, object] = {"targets": TARGETS, "lengths": LENGTHS, **change}
+    with pytest.raises(UsageError, match=message):
+        attribute(recogniser, inputs, **arguments)  # type: ignore[arg-type]
+
+
+def test_a_network_in_training_mode_is_refused(inputs: torch.Tensor) -> None:
+    with pytest.raises(UsageError, match="eval"):
+        attribute(torch.nn.Conv1d(6, 4, 3), inputs.float(), TARGETS)
