@@ -163,7 +163,7 @@ def band_energy(samples: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def hiss_edge(hiss: np.ndarray, near: float, rising: bool) -> float | None:
-    """Seconds at which ``hiss`` (dB) passes the middle of its change, within 60 ms of ``near``, if it does."""
+    """Seconds at which ``hiss`` (dB) passes the middle of its change, at most 60 ms from ``near``."""
     first, last = int((near - 0.06) * 16000), int((near + 0.06) * 16000)
     if first < 0 or last > len(hiss):
         return None
@@ -200,3 +200,10 @@ def test_edges_of_sibilants_lie_where_the_hiss_begins_and_ends(speaker: str, shi
 
 def test_the_whole_stays_under_3_megabytes() -> None:
     assert sum(path.stat().st_size for path in DEMO.rglob("*") if path.is_file()) <= 3_000_000
+
+
+def test_no_further_sentence_is_one_of_the_corpus() -> None:
+    further = (RECIPE / "extra_sentences.txt").read_text(encoding="ascii").splitlines()
+    texts = [re.sub(r"[^A-Z' ]", "", sentence.upper()) for sentence in further]
+    assert len(set(texts)) == len(texts) >= 400
+    assert not set(texts) & set(transcripts().values())
