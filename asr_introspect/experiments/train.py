@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.distributed as distributed
 
-from asr_introspect.corpus.records import Corpus, Segment
+from asr_introspect.corpus.reading import read_corpus
+from asr_introspect.corpus.records import Corpus, Segment, Skipped
 from asr_introspect.errors import IntrospectError
 from asr_introspect.features import FeatureConfig, normalise
 from asr_introspect.files import locked, read_json, revision, versions, write_json
@@ -21,7 +23,7 @@ from asr_introspect.progress import say
 from asr_introspect.random import generator, torch_generator
 from asr_introspect.recogniser.checkpoint import load_model
 from asr_introspect.recogniser.network import NetworkConfig, Wav2Letter
-from asr_introspect.recogniser.symbols import SymbolTable, letters
+from asr_introspect.recogniser.symbols import SymbolTable, letters, phonemes
 from asr_introspect.training.augmentation import AugmentationConfig
 from asr_introspect.training.cache import FeatureCache, cache_features
 from asr_introspect.training.ctc import CTCTask, Curriculum
@@ -31,8 +33,8 @@ BOUND_QUANTILES = (0.001, 0.999)
 
 
 def train(
-    corpus: Corpus,
-    development: Corpus,
+    corpus: Corpus | Path | str,
+    development: Corpus | Path | str,
     out: Path | str,
     *,
     network: NetworkConfig | None = None,
@@ -40,13 +42,14 @@ def train(
     augmentation: AugmentationConfig | None = None,
     schedule: ScheduleConfig | None = None,
     curriculum: Curriculum | None = None,
-    word_times: Path | str | None = None,
+    targets: Literal["letters", "phonemes"] = "letters",
+    times: Path | str | None = None,
     start_from: Path | str | None = None,
     cache: Path | str | None = None,
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> dict[str, float]:
-    """Trains a letter recogniser with CTC, or goes on with a run; returns the last development figures.
+    """Trains a recogniser with CTC, or goes on with a run; returns the last development figures.
 
     Parameters
     ----------
@@ -54,8 +57,11 @@ def train(
         Speech to learn from and to choose by; no speaker may be in both.
     out
         The run's folder; the same call goes on from the state in it.
-    word_times
-        A file as ``align`` writes it (JSON lines with ``words``), for the framewise start.
+    targets
+        ``letters`` of the transcripts, or ``phonemes``: those of ``times``; utterances without are left out.
+    times
+        JSON lines as ``align`` writes them: ``words``, for the framewise start of a letter net, and
+        ``phones`` for a phoneme net.
     start_from
         A checkpoint whose weights a fresh run starts from.
     cache
@@ -71,7 +77,12 @@ def train(
     augmentation = augmentation or AugmentationConfig()
     schedule = schedule or ScheduleConfig()
     curriculum = curriculum or Curriculum()
-    out, symbols = Path(out), letters()
+    corpus = corpus if isinstance(corpus, Corpus) else read_corpus(corpus)
+    development = development if isinstance(development, Corpus) else read_corpus(development)
+    out, symbols = Path(out), letters() if targets == "letters" else phonemes()
+    segments = None if times is None else read_times(times, "words" if targets == "letters" else "phones")
+    if targets == "phonemes":
+        corpus, development = _with_phones(corpus, segments), _with_phones(development, segments)
     _hold_apart(corpus, development)
     settings = {
         "network": dataclasses.asdict(network),
@@ -79,24 +90,25 @@ def train(
         "augmentation": dataclasses.asdict(augmentation),
         "schedule": dataclasses.asdict(schedule),
         "curriculum": dataclasses.asdict(curriculum),
+        "targets": targets,
         "seed": seed,
     }
     with _training_folder(out, settings):
         place = Path(cache) if cache is not None else out / "cache"
-        spoken = cache_features(corpus, features, place / "training")
-        held_out = cache_features(development, features, place / "development")
+        spoken = _cached_in_turn(corpus, features, place / "training")
+        held_out = _cached_in_turn(development, features, place / "development")
         task = CTCTask(
             spoken,
-            _targets(spoken, symbols),
+            _targets(spoken, symbols, segments),
             held_out,
-            _targets(held_out, symbols),
+            _targets(held_out, symbols, segments),
             features=features,
             network=network,
             symbols=symbols,
             augmentation=augmentation,
             curriculum=curriculum,
             bounds=feature_bounds(spoken, features, seed),
-            words=None if word_times is None else read_word_times(word_times),
+            words=segments,
             seed=seed,
             device=device,
         )
@@ -119,34 +131,41 @@ def train(
         return run(trainer, task, record)
 
 
-class _training_folder:  # noqa: N801 - used as a context manager, like a function
-    """Holds the lock of a training folder and checks that its settings are those of this call."""
+@contextmanager
+def _training_folder(out: Path, settings: Mapping[str, Any]) -> Iterator[None]:
+    """Holds the lock of a training folder and checks that its settings are those of this call.
 
-    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
-        self.out = out
-        self.settings = json.loads(json.dumps(settings))
-        self._lock = locked(out) if int(os.environ.get("RANK", "0")) == 0 else None
-
-    def __enter__(self) -> None:
-        if self._lock is None:
-            return
-        self._lock.__enter__()
-        record = self.out / "run.json"
+    Of several processes only the first does.
+    """
+    if int(os.environ.get("RANK", "0")) != 0:
+        yield
+        return
+    with locked(out):
+        record, wanted = out / "run.json", json.loads(json.dumps(settings))
         if record.exists():
             found = read_json(record).get("settings", {})
-            differing = sorted(k for k in self.settings if found.get(k) != self.settings[k])
+            differing = sorted(name for name in wanted if found.get(name) != wanted[name])
             if differing:
-                self._lock.__exit__(None, None, None)
                 raise IntrospectError(
-                    f"{self.out} holds a training run with other settings ({', '.join(differing)}); "
+                    f"{out} holds a training run with other settings ({', '.join(differing)}); "
                     "name another --out"
                 )
         else:
-            write_json(record, {"settings": self.settings, "versions": versions(), "revision": revision()})
+            write_json(record, {"settings": wanted, "versions": versions(), "revision": revision()})
+        yield
 
-    def __exit__(self, *raised: Any) -> None:
-        if self._lock is not None:
-            self._lock.__exit__(*raised)
+
+def _cached_in_turn(corpus: Corpus, features: FeatureConfig, folder: Path) -> FeatureCache:
+    """The cached features; of several processes the first computes them, the others then find them there."""
+    if not distributed.is_initialized():
+        return cache_features(corpus, features, folder)
+    cached = None
+    for turn in range(distributed.get_world_size()):
+        if turn == distributed.get_rank():
+            cached = cache_features(corpus, features, folder)
+        distributed.barrier()
+    assert cached is not None
+    return cached
 
 
 def _hold_apart(corpus: Corpus, development: Corpus) -> None:
@@ -160,8 +179,32 @@ def _hold_apart(corpus: Corpus, development: Corpus) -> None:
         )
 
 
-def _targets(cache: FeatureCache, symbols: SymbolTable) -> list[list[int]]:
-    return [symbols.classes(utterance.text) for utterance in cache.utterances]
+def _with_phones(corpus: Corpus, segments: Mapping[str, Sequence[Segment]] | None) -> Corpus:
+    """The utterances whose phones are known.
+
+    Raises
+    ------
+    IntrospectError
+        There are none.
+    """
+    known = tuple(utterance for utterance in corpus.utterances if utterance.name in (segments or {}))
+    if not known:
+        raise IntrospectError("a phoneme net needs the phones of its corpora: name a file with --times")
+    unknown = tuple(
+        Skipped(utterance.name, "no phones in the file of times")
+        for utterance in corpus.utterances
+        if utterance.name not in (segments or {})
+    )
+    return Corpus(known, (*corpus.skipped, *unknown))
+
+
+def _targets(
+    cache: FeatureCache, symbols: SymbolTable, segments: Mapping[str, Sequence[Segment]] | None
+) -> list[list[int]]:
+    if symbols.spells_text:
+        return [symbols.classes(utterance.text) for utterance in cache.utterances]
+    known = segments or {}
+    return [symbols.classes([phone.symbol for phone in known[u.name]]) for u in cache.utterances]
 
 
 def feature_bounds(cache: FeatureCache, config: FeatureConfig, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -176,30 +219,38 @@ def feature_bounds(cache: FeatureCache, config: FeatureConfig, seed: int) -> tup
     return low, high
 
 
-def read_word_times(path: Path | str) -> dict[str, Sequence[Segment]]:
-    """Words with times by utterance name, from JSON lines as ``align`` writes them.
+def read_times(path: Path | str, kind: Literal["words", "phones"]) -> dict[str, Sequence[Segment]]:
+    """Words or phones with their times by utterance name, from JSON lines as ``align`` writes them.
 
     Raises
     ------
     IntrospectError
         The file cannot be read, or a line is not of that form.
     """
+    key = "word" if kind == "words" else "symbol"
     times: dict[str, Sequence[Segment]] = {}
     try:
         with Path(path).open(encoding="utf-8") as file:
             for line in file:
                 entry = json.loads(line)
                 times[entry["utterance"]] = tuple(
-                    Segment(w["word"], float(w["start"]), float(w["end"])) for w in entry["words"]
+                    Segment(part[key], float(part["start"]), float(part["end"])) for part in entry[kind]
                 )
     except OSError as error:
         raise IntrospectError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise IntrospectError(f"{path} is not a file of aligned words: {error!r}") from error
+        raise IntrospectError(f"{path} is not a file of aligned {kind}: {error!r}") from error
     return times
 
 
-def join_processes() -> None:
-    """Joins the processes that ``torchrun`` started, if it did."""
-    if "RANK" in os.environ and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+@contextmanager
+def joined_processes() -> Iterator[None]:
+    """Joins the processes that ``torchrun`` started, if it did, for the length of the block."""
+    if "RANK" not in os.environ:
+        yield
+        return
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()

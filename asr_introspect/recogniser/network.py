@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.distributed as distributed
@@ -155,9 +155,24 @@ def _over_processes(*parts: Tensor) -> tuple[Tensor, ...]:
     """The sums over all training processes, differentiable; the parts themselves where there is one."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return parts
-    from torch.distributed.nn.functional import all_reduce
+    summed: tuple[Tensor, ...] = tuple(_SumOverProcesses.apply(part) for part in parts)  # type: ignore[no-untyped-call]
+    return summed
 
-    return tuple(all_reduce(part) for part in parts)  # type: ignore[no-untyped-call]
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum over all processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        summed = part.clone()
+        distributed.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        summed = gradient.clone()
+        distributed.all_reduce(summed)
+        return summed
 
 
 def _activation(name: Activation) -> nn.Module:
@@ -184,6 +199,9 @@ class Block(nn.Module):
         self.padding = Padding1d(((kernel - 1) // 2, kernel // 2) if stride == 1 else (23, 23))
         self.convolution = Convolution1d(*channels, kernel, stride=stride)
         if activation is not None:
+            # Batch norm takes the bias away again: trained, it would only drift with rounding noise.
+            assert self.convolution.bias is not None
+            self.convolution.bias.requires_grad_(False)
             self.normalisation = MaskedBatchNorm1d(channels[1])
             self.activation = _activation(activation)
             self.dropout = nn.Dropout1d(dropout)

@@ -78,8 +78,8 @@ class CTCTask:
     targets, development_targets
         The symbols' classes of each utterance of ``training`` and ``development``.
     words
-        Words with their times, by utterance name, for the framewise start; utterances without are left out
-        of the framewise loss.
+        Words (or, for a table of phonemes, phones) with their times, by utterance name, for the framewise
+        start; utterances without are left out of the framewise loss.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class CTCTask:
         aligned = {i for i, u in enumerate(self.training.utterances) if u.name in self.words}
         if not aligned:
             raise IntrospectError(
-                "the framewise start needs words with times for the training corpus (--word-times); "
+                "the framewise start needs words with times for the training corpus (--times); "
                 "or train with framewise-updates: 0"
             )
         return aligned
@@ -162,7 +162,7 @@ class CTCTask:
         if not framewise:
             return spectrogram, None
         name = self.training.utterances[item].name
-        classes = spread_letters(
+        classes = framewise_classes(
             self.words.get(name, ()), len(spectrogram) // 2, self.symbols, self.features.frame_seconds, tempo
         )
         return spectrogram, classes
@@ -190,10 +190,11 @@ class CTCTask:
     def loss(self, network: nn.Module, batch: CTCBatch, update: int) -> tuple[Tensor, float, float]:
         """The summed loss, the number of target symbols (or steps) it is summed over, seconds of speech."""
         seconds = float(batch.lengths.sum()) * self.features.frame_seconds
-        if not len(batch.lengths):
-            nothing = sum((p.sum() * 0 for p in network.parameters()), torch.zeros((), device=self.device))
-            return nothing, 0.0, 0.0
         set_dropout(network, self.network_config, active=update >= self.curriculum.augmented_after)
+        if not len(batch.lengths):
+            # A process without items takes part in the sums over processes all the same.
+            silent = torch.zeros(1, self.features.mels, 4, device=self.device)
+            return network(silent, torch.zeros(1, dtype=torch.long, device=self.device)).sum() * 0, 0.0, 0.0
         logits = network(batch.inputs.to(self.device), batch.lengths.to(self.device)).float()
         if batch.steps is not None:
             steps = batch.steps.to(self.device)
@@ -258,12 +259,13 @@ def _steps_needed(target: Sequence[int]) -> int:
     return len(target) + sum(a == b for a, b in itertools.pairwise(target))
 
 
-def spread_letters(
+def framewise_classes(
     words: Sequence[Segment], steps: int, symbols: SymbolTable, frame_seconds: float, tempo: float = 1.0
 ) -> np.ndarray:
-    """A class for each output step: each word's letters spread evenly over its time, blanks elsewhere.
+    """A class for each output step: each segment's symbols spread evenly over its time, blanks elsewhere.
 
-    The step nearest to the middle between two words gets the space, where the table has one.
+    A word's symbols are its letters; where the table holds longer names a segment is a symbol itself. The
+    step nearest to the middle between two words gets the space, where the table has one.
 
     Parameters
     ----------
@@ -277,7 +279,7 @@ def spread_letters(
     previous_end = None
     space = symbols.classes([" "])[0] if " " in symbols.symbols else None
     for word in words:
-        letters = np.array(symbols.classes(word.symbol))
+        letters = np.array(symbols.classes(word.symbol if symbols.spells_text else [word.symbol]))
         inside = np.flatnonzero((times >= word.start) & (times < word.end))
         share = (times[inside] - word.start) / max(word.end - word.start, 1e-9)
         classes[inside] = letters[np.minimum((share * len(letters)).astype(int), len(letters) - 1)]

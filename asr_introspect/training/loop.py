@@ -131,6 +131,7 @@ class Trainer:
             ],
             lr=schedule.learning_rate,
             betas=schedule.betas,
+            fused=True,
         )
         self.averaged = {
             name: value.detach().clone()
