@@ -80,10 +80,14 @@ def write_tiers(path: Path | str, tiers: Mapping[str, Sequence[Segment]], durati
     IntrospectError
         The file cannot be written, or segments overlap.
     """
+    duration = round(duration, 6)
     try:
         grid = textgrid.Textgrid()
         for name, segments in tiers.items():
-            entries = [(segment.start, min(segment.end, duration), segment.symbol) for segment in segments]
+            entries = [
+                (round(segment.start, 6), round(min(segment.end, duration), 6), segment.symbol)
+                for segment in segments
+            ]
             if entries:
                 grid.addTier(textgrid.IntervalTier(name, entries, 0.0, duration))
             else:
