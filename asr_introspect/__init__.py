@@ -10,18 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asr_introspect.corpus.reading import prepare, read_corpus
+    from asr_introspect.experiments.align import align
+    from asr_introspect.experiments.evaluate import evaluate
     from asr_introspect.experiments.train import train
+    from asr_introspect.experiments.transcribe import transcribe
     from asr_introspect.recogniser.checkpoint import load_model
     from asr_introspect.resources import bundled
 
-__all__ = ["bundled", "load_model", "prepare", "read_corpus", "train"]
+__all__ = ["align", "bundled", "evaluate", "load_model", "prepare", "read_corpus", "train", "transcribe"]
 
 _HOMES = {
+    "align": "experiments.align",
     "bundled": "resources",
+    "evaluate": "experiments.evaluate",
     "load_model": "recogniser.checkpoint",
     "prepare": "corpus.reading",
     "read_corpus": "corpus.reading",
     "train": "experiments.train",
+    "transcribe": "experiments.transcribe",
 }
 
 

@@ -196,14 +196,16 @@ def test_wrong_calls_are_said_before_anything_runs(recogniser: Recogniser) -> No
     assert layer_names([0, "3", "layer12"]) == ("input", "layer3", "layer12")
 
 
-def test_devices() -> None:
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_device("cpu") == torch.device("cpu")
     with pytest.raises(UsageError, match="unknown device 'gpu'"):
         find_device("gpu")
-    if not torch.cuda.is_available():
-        assert find_device("auto") == torch.device("cpu")
-        with pytest.raises(IntrospectError, match="no CUDA device"):
-            find_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert find_device("auto") == find_device("cuda") == torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert find_device("auto") == torch.device("cpu")
+    with pytest.raises(IntrospectError, match="no CUDA device"):
+        find_device("cuda")
 
 
 @pytest.mark.speech
