@@ -11,7 +11,8 @@ from torch import nn
 
 from asr_introspect.attribution.composites import Mapped
 from asr_introspect.attribution.graph import takes_lengths
-from asr_introspect.attribution.methods import METHODS, Question
+from asr_introspect.attribution.methods import METHODS
+from asr_introspect.attribution.question import Question
 from asr_introspect.attribution.relevance import Relevance, join
 from asr_introspect.attribution.rules import Rule
 from asr_introspect.errors import UsageError, unknown_name

@@ -124,10 +124,8 @@ def _by_name(program: Program, composite: str | Mapped | Rule):  # type: ignore[
             )
         if composite not in COMPOSITES:
             raise unknown_name("composite", composite, [*COMPOSITES, "speech"])
-        places = _places(program)
-        return lambda operation: (
-            COMPOSITES[composite][places[operation.node]] if is_linear(operation) else None
-        )
+        chosen, where = COMPOSITES[composite], places(program)
+        return lambda operation: chosen[where[operation.node]] if is_linear(operation) else None
     names = {name: rules.rule(given) for name, given in composite.items() if isinstance(name, str)}
     types = {kind: rules.rule(given) for kind, given in composite.items() if not isinstance(kind, str)}
     for name in names:
@@ -149,20 +147,20 @@ def _by_name(program: Program, composite: str | Mapped | Rule):  # type: ignore[
     return lookup
 
 
-def _places(program: Program) -> dict[Node, int]:
+def places(program: Program) -> dict[Node, int]:
     """0 (top), 1 (middle) or 2 (first) for every linear layer."""
     linear = [operation for operation in program.operations.values() if is_linear(operation)]
-    places = {operation.node: 1 for operation in linear}
+    found = {operation.node: 1 for operation in linear}
     over_input = {program.graph.input}
     for node, operation in program.operations.items():
         if any(source in over_input for source in operation.sources):
             if is_linear(operation):
-                places[node] = 2
+                found[node] = 2
             else:
                 over_input.add(node)
     for position, operation in enumerate(reversed(linear)):
         one_tap = isinstance(operation, Convolution) and all(size == 1 for size in operation.weight.shape[2:])
         if position and not one_tap:
             break
-        places[operation.node] = 0
-    return places
+        found[operation.node] = 0
+    return found

@@ -1,52 +1,21 @@
-"""The methods, each a walk or a handful of walks: a question in, chunks of relevance out."""
+"""The methods by name, and those that are one walk, or an average of walks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
-from asr_introspect.attribution.composites import Mapped, assign
-from asr_introspect.attribution.relevance import Relevance
-from asr_introspect.attribution.rules import Rule
-from asr_introspect.attribution.session import Session, prepare
+from asr_introspect.attribution.cam import grad_cam, guided_grad_cam
+from asr_introspect.attribution.composites import assign
+from asr_introspect.attribution.occlusion import occlusion
+from asr_introspect.attribution.question import Chunks, Question
+from asr_introspect.attribution.relevance import Relevance, join
+from asr_introspect.attribution.taylor import deep_taylor
 from asr_introspect.errors import UsageError
-
-Chunks = Iterator[tuple[slice, dict[str, Relevance]]]
-
-
-@dataclass(frozen=True)
-class Question:
-    """The arguments of ``attribute`` that every method needs."""
-
-    network: nn.Module
-    inputs: torch.Tensor
-    targets: torch.Tensor
-    composite: str | Mapped | Rule
-    lengths: torch.Tensor | None
-    at: Sequence[str] | None
-    against: str | int | None
-    output_axis: int
-    chunk: int | str
-
-    def session(self, inputs: torch.Tensor | None = None, **changes: Any) -> Session:
-        """The network's run on the question's inputs, or on others."""
-        given = {
-            "lengths": self.lengths,
-            "layers": tuple(self.at) if self.at is not None else ("input",),
-            "against": self.against,
-            "output_axis": self.output_axis,
-            **changes,
-        }
-        targets = given.pop("targets", self.targets)
-        return prepare(self.network, self.inputs if inputs is None else inputs, targets, **given)
-
-
-def _named(found: dict[str, Relevance], method: str) -> dict[str, Relevance]:
-    return {name: replace(relevance, method=method) for name, relevance in found.items()}
+from asr_introspect.random import torch_generator
 
 
 def gradient(question: Question) -> Chunks:
@@ -64,8 +33,7 @@ def gradient_times_input(question: Question) -> Chunks:
             {
                 name: replace(
                     relevance,
-                    windows=relevance.windows
-                    * session.cut(session.layers[name].tensor, session.layers[name], rows),
+                    windows=relevance.windows * session.cut(session.layers[name].tensor, name, rows),
                     method="gradient-x-input",
                 )
                 for name, relevance in found.items()
@@ -92,34 +60,110 @@ def lrp(question: Question, bounds: Any = None) -> Chunks:
     """
     session = question.session()
     rules = assign(session.program, question.composite)
-    boxes = None
-    needs = any(rule.takes_bounds for rule in rules.values())
-    if needs and bounds is None:
+    boxes = box(question.inputs, bounds) if bounds is not None else None
+    if boxes is None and any(rule.takes_bounds for rule in rules.values()):
         raise UsageError("the rule z^B needs the option bounds=(low, high)")
-    if bounds is not None:
-        boxes = _bounds(question.inputs, bounds)
     yield from session.explain(session.sweep(rules, bounds=boxes), question.chunk)
 
 
-def _bounds(inputs: torch.Tensor, bounds: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def box(inputs: torch.Tensor, bounds: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Bounds shaped to multiply with the inputs. Raises UsageError where low exceeds high."""
     low, high = (torch.as_tensor(bound, dtype=inputs.dtype, device=inputs.device) for bound in bounds)
-
-    def shaped(bound: torch.Tensor) -> torch.Tensor:
-        if bound.dim() == 1 and inputs.dim() > 2:
-            return bound.view(1, -1, *(1,) * (inputs.dim() - 2))
-        return bound
-
     if bool((low > high).any()):
         raise UsageError("bounds: the low bound exceeds the high one")
+
+    def shaped(bound: torch.Tensor) -> torch.Tensor:
+        return (
+            bound.view(1, -1, *(1,) * (inputs.dim() - 2)) if bound.dim() == 1 and inputs.dim() > 2 else bound
+        )
+
     return shaped(low), shaped(high)
+
+
+def _all(question: Question, inputs: torch.Tensor, targets: Any) -> dict[str, Relevance]:
+    """The gradients of all targets at other inputs."""
+    session = question.session_on(inputs, targets)
+    parts = [found for _, found in session.explain(session.sweep(), question.chunk)]
+    return {name: join([part[name] for part in parts]) for name in parts[0]}
+
+
+def integrated_gradients(question: Question, steps: int = 32, baseline: Any = 0.0) -> Chunks:
+    """Sundararajan et al. 2017, midpoints: ``(x - x') mean_k df(x' + (k - 1/2) / m (x - x')) / dx``.
+
+    ``details["completeness"]`` is ``f(x) - f(x')`` less the windows' sum, ``details["baseline"]`` is
+    ``f(x')``.
+    """
+    question.only_input("integrated-gradients")
+    if steps < 1:
+        raise UsageError(f"steps must be at least 1, not {steps}")
+    start = question.baseline(baseline)
+    session = question.session()
+    total: torch.Tensor | None = None
+    for k in range(steps):
+        point = start + (k + 0.5) / steps * (question.inputs - start)
+        found = _all(question, point, session.targets)["input"]
+        total = found.windows if total is None else total.add_(found.windows)
+    assert total is not None
+    everything = slice(0, len(session.targets))
+    windows = total / steps * session.cut(question.inputs - start, "input", everything)
+    at_start = question.session_on(start.contiguous(), session.targets).targets.scores
+    missing = session.targets.scores - at_start - windows.flatten(1).sum(1)
+    relevance = replace(
+        found,
+        scores=session.targets.scores,
+        windows=windows,
+        method="integrated-gradients",
+        details={"completeness": missing, "baseline": at_start},
+    )
+    yield everything, {"input": relevance}
+
+
+def smoothgrad(
+    question: Question, samples: int = 25, noise: float = 0.15, squared: bool = False, seed: int = 0
+) -> Chunks:
+    """Smilkov et al. 2017: the mean gradient (or its square) under Gaussian noise on the input.
+
+    ``noise`` is the deviation as a share of each item's range; past its length an item stays as it is.
+    """
+    if samples < 1 or noise < 0:
+        raise UsageError("smoothgrad needs samples >= 1 and noise >= 0")
+    session = question.session()
+    inputs = question.inputs
+    flat = inputs.flatten(1)
+    deviation = (noise * (flat.amax(1) - flat.amin(1))).view(-1, *(1,) * (inputs.dim() - 1))
+    if question.lengths is not None:
+        inside = torch.arange(inputs.shape[-1], device=inputs.device) < question.lengths[:, None]
+        deviation = deviation * inside.view(len(inputs), *(1,) * (inputs.dim() - 2), -1)
+    totals: dict[str, torch.Tensor] = {}
+    for k in range(samples):
+        drawn = torch.randn(
+            inputs.shape, generator=torch_generator(seed, "smoothgrad", k), dtype=torch.float64
+        )
+        found = _all(question, inputs + deviation * drawn.to(inputs), session.targets)
+        for name, relevance in found.items():
+            windows = relevance.windows.square() if squared else relevance.windows
+            totals[name] = totals[name] + windows if name in totals else windows
+    scores = session.targets.scores
+    yield (
+        slice(0, len(scores)),
+        {
+            name: replace(relevance, scores=scores, windows=totals[name] / samples, method="smoothgrad")
+            for name, relevance in found.items()
+        },
+    )
 
 
 METHODS: dict[str, tuple[Callable[..., Chunks], set[str]]] = {
     "lrp": (lrp, {"bounds"}),
     "gradient": (gradient, set()),
     "gradient-x-input": (gradient_times_input, set()),
+    "integrated-gradients": (integrated_gradients, {"steps", "baseline"}),
+    "smoothgrad": (smoothgrad, {"samples", "noise", "squared", "seed"}),
     "guided-backprop": (guided_backprop, set()),
     "deconvnet": (deconvnet, set()),
+    "grad-cam": (grad_cam, {"layer", "upsample"}),
+    "guided-grad-cam": (guided_grad_cam, {"layer"}),
+    "occlusion": (occlusion, {"patch", "stride", "baseline"}),
+    "deep-taylor": (deep_taylor, {"kind", "first", "bounds", "baseline", "iterations"}),
 }
 """By name: the method and its options."""

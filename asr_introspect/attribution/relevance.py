@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -92,6 +92,8 @@ class Relevance:
         those parts are zero.
     shape
         The whole map's shape without the batch axis, e.g. ``(F, T)``.
+    details
+        What a method has to say beside: ``(N,)`` each, e.g. the completeness error of integrated gradients.
     ledger, leak, coverage
         Where relevance went, the share of the score that stayed in biases and stabilisers ``(N,)`` (absolute
         where ``|score| < 1e-6``; zeros for methods that conserve nothing), and which module got which rule.
@@ -106,6 +108,7 @@ class Relevance:
     ledger: Ledger
     leak: torch.Tensor
     coverage: Coverage
+    details: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def dense(self) -> torch.Tensor:
         """``(N, C, *S)``: the windows in place."""
@@ -154,4 +157,5 @@ def join(parts: list[Relevance]) -> Relevance:
         Ledger(entries, residual),
         together("leak"),
         first.coverage,
+        {name: torch.cat([part.details[name] for part in parts]) for name in first.details},
     )

@@ -110,15 +110,26 @@ class Session:
         cone = self.cones.get(node)
         return None if cone is None else Window(cone.starts[rows], cone.widths)
 
-    def cut(self, maps: torch.Tensor, node: Node, rows: slice) -> torch.Tensor:
-        """Windows of maps ``(B, C, *S)`` at a node for some targets, zero outside; or whole maps."""
-        here = self.window(node, rows)
+    def cut(self, maps: torch.Tensor, layer: str, rows: slice) -> torch.Tensor:
+        """Windows of maps ``(B, C, *S)`` at a layer for some targets, zero outside; or whole maps."""
+        here = self.window(self.layers[layer], rows)
         items = self.targets.items[rows]
         if here is None:
             return maps[items]
         pads = [width for width in reversed(here.widths) for _ in range(2)]
         padded = torch.nn.functional.pad(maps, pads)
         return cut(padded, items, here.starts, here.widths, here.widths)
+
+    def blank(self, layer: str, rows: slice) -> Relevance:
+        """Windows of zeros for some targets: what a method fills in that does not walk."""
+        node = self.layers[layer]
+        shape = tuple(node.tensor.shape[1:])
+        signal = Signal(node.tensor.new_zeros(rows.stop - rows.start, *shape), None)
+        windows, starts = framed(signal, self.window(node, rows), shape)
+        scores = self.targets.scores[rows]
+        return Relevance(
+            scores, windows, starts, shape, layer, "", Ledger(), torch.zeros_like(scores), Coverage()
+        )
 
     def _result(
         self,

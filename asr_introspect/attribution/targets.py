@@ -49,7 +49,7 @@ class Targets:
 
 
 def check(targets: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
-    """Targets as int64 ``(N, 2 + axes)``; for outputs ``(B, V, *U)``. Raises UsageError saying what is wrong."""
+    """Targets as int64 ``(N, 2 + axes)`` for outputs ``(B, V, *U)``. Raises UsageError for wrong ones."""
     targets = torch.as_tensor(targets, device=outputs.device)
     columns = outputs.dim()
     if targets.dim() != 2 or targets.shape[1] != columns or targets.is_floating_point():
