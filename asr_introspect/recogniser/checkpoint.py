@@ -102,7 +102,8 @@ def save_model(
         if not name.endswith("num_batches_tracked")
     }
     with writing(path) as temporary:
-        safetensors.torch.save_file(stored, temporary, metadata={HEADER: json.dumps(header)})
+        # save_file would make a file that nobody else may read.
+        temporary.write_bytes(safetensors.torch.save(stored, metadata={HEADER: json.dumps(header)}))
 
 
 def read_header(path: Path | str) -> dict[str, Any]:

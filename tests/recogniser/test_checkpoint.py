@@ -74,6 +74,11 @@ def test_the_header_holds_all_that_was_decided(path: Path) -> None:
     assert header["features"] == asdict(FEATURES)
 
 
+def test_others_may_read_it_as_any_file(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_time_map(path: Path) -> None:
     found = load_model(path)
     assert found.step_time(0) == pytest.approx(0.015)
