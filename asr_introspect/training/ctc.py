@@ -191,11 +191,12 @@ class CTCTask:
         """The summed loss, the number of target symbols (or steps) it is summed over, seconds of speech."""
         seconds = float(batch.lengths.sum()) * self.features.frame_seconds
         set_dropout(network, self.network_config, active=update >= self.curriculum.augmented_after)
+        kind = next(network.parameters()).dtype
         if not len(batch.lengths):
             # A process without items takes part in the sums over processes all the same.
-            silent = torch.zeros(1, self.features.mels, 4, device=self.device)
+            silent = torch.zeros(1, self.features.mels, 4, device=self.device, dtype=kind)
             return network(silent, torch.zeros(1, dtype=torch.long, device=self.device)).sum() * 0, 0.0, 0.0
-        logits = network(batch.inputs.to(self.device), batch.lengths.to(self.device)).float()
+        logits = network(batch.inputs.to(self.device, kind), batch.lengths.to(self.device)).to(kind)
         if batch.steps is not None:
             steps = batch.steps.to(self.device)
             total = F.cross_entropy(
@@ -233,7 +234,8 @@ class CTCTask:
             for row, spectrogram in enumerate(spectrograms):
                 inputs[row, :, : spectrogram.shape[1]] = spectrogram
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
-                logits = network(inputs.to(self.device), lengths.to(self.device)).float().cpu()
+                kind = next(network.parameters()).dtype
+                logits = network(inputs.to(self.device, kind), lengths.to(self.device)).float().cpu()
             for row, item in enumerate(items):
                 decoded = greedy(logits[row, :, : int(lengths[row]) // 2], self.symbols.blank)
                 reference = list(self.development_targets[int(item)])

@@ -48,7 +48,8 @@ class ScheduleConfig:
     average
         Decay of the running average of the weights; what is evaluated and shipped is the average.
     precision
-        ``bfloat16``: autocast; ``float32``; ``auto``: bfloat16 on GPUs and on processors with matrix units.
+        ``bfloat16``: autocast; ``float32``; ``float64``: exact comparisons; ``auto``: bfloat16 on GPUs and
+        on processors with matrix units.
     evaluate_every, save_minutes
         Updates from one evaluation to the next; minutes from one saved state to the next.
     first_snapshot
@@ -62,7 +63,7 @@ class ScheduleConfig:
     betas: tuple[float, float] = (0.9, 0.98)
     clip: float = 1.0
     average: float = 0.999
-    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    precision: Literal["auto", "bfloat16", "float32", "float64"] = "auto"
     evaluate_every: int = 1000
     save_minutes: float = 5.0
     first_snapshot: int = 100
@@ -93,7 +94,7 @@ class Task(Protocol[BatchType]):
 
 def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
     """bfloat16 where autocast is asked for, or under ``auto`` where it pays; None: stay in float32."""
-    if precision == "float32":
+    if precision in ("float32", "float64"):
         return None
     if precision == "bfloat16" or device.type == "cuda":
         return torch.bfloat16
@@ -113,7 +114,7 @@ class Trainer:
     """
 
     def __init__(self, network: nn.Module, schedule: ScheduleConfig, out: Path, seed: int) -> None:
-        self.network = network
+        self.network = network.double() if schedule.precision == "float64" else network
         self.schedule = schedule
         self.out = out
         self.seed = seed
