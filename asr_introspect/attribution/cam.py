@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -17,7 +18,7 @@ from asr_introspect.errors import UsageError
 
 
 def grad_cam(question: Question, layer: str | None = None, upsample: bool = False) -> Chunks:
-    """``ReLU(sum_k alpha_k A^k)``, ``alpha_k`` the mean gradient over the cone's positions inside the sentence.
+    """``ReLU(sum_k alpha_k A^k)``; ``alpha_k``: mean gradient over the cone's positions in the sentence.
 
     Windows ``(N, *W)`` in the layer's own positions; with ``upsample`` in those of the input, linearly
     between the centres of the positions' receptive fields. ``layer``: by default the last module whose
@@ -36,22 +37,14 @@ def guided_grad_cam(question: Question, layer: str | None = None) -> Chunks:
     guided = question.session()
     sweep = guided.sweep(backward="guided-backprop")
     for session, name, rows, cam in _maps(question, layer):
-        (found,) = (each["input"] for _, each in _rows(guided, sweep, rows))
+        some = replace(guided, targets=guided.targets.part(rows))
+        ((_, found),) = some.explain(sweep, len(cam))
         over = _upsampled(session, name, rows, cam).windows
-        yield rows, {"input": replace(found, windows=found.windows * over[:, None], method="guided-grad-cam")}
+        windows = found["input"].windows * over[:, None]
+        yield rows, {"input": replace(found["input"], windows=windows, method="guided-grad-cam")}
 
 
-def _rows(session: Session, sweep, rows: slice):  # type: ignore[no-untyped-def]
-    part = replace_targets(session, rows)
-    return part.explain(sweep, rows.stop - rows.start)
-
-
-def replace_targets(session: Session, rows: slice) -> Session:
-    """The same session for some of its targets."""
-    return replace(session, targets=session.targets.part(rows))
-
-
-def _maps(question: Question, layer: str | None):  # type: ignore[no-untyped-def]
+def _maps(question: Question, layer: str | None) -> Iterator[tuple[Session, str, slice, Relevance]]:
     if question.at is not None and layer is not None:
         raise UsageError("grad-cam: give the layer once, as at=[...] or as layer=...")
     if question.at is not None and len(question.at) != 1:
@@ -128,7 +121,7 @@ def _upsampled(session: Session, name: str, rows: slice, cam: Relevance) -> Rele
 
 
 def _interpolated(values: torch.Tensor, at: torch.Tensor, axis: int) -> torch.Tensor:
-    """Values ``(N, *W)`` read along one axis at fractional positions ``(N, W')``, held constant past the ends."""
+    """Values ``(N, *W)`` at fractional positions ``(N, W')`` of one axis, constant past the ends."""
     size = values.shape[1 + axis]
     at = at.clamp(0, size - 1)
     low = at.floor().long().clamp(0, max(size - 2, 0))

@@ -21,6 +21,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from asr_introspect.attribution.attention import multi_head_attention, scaled_dot_product_attention
 from asr_introspect.convolution import Convolution1d, Padding1d
 from asr_introspect.errors import IntrospectError, UsageError, unknown_name
 
@@ -136,33 +137,6 @@ _FAST_FORMS: dict[type[nn.Module], Callable[[Any, Any], tuple[Callable[..., Any]
     Padding1d: _padding,
 }
 
-# Written in Python out of other torch functions: the parts are recorded, not the whole.
-_COMPOSED = {"multi_head_attention_forward"}
-
-
-def scaled_dot_product_attention(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attn_mask: torch.Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> torch.Tensor:
-    """torch's fused attention in its separate steps, so that each can have its own rule."""
-    scores = torch.matmul(query, key.transpose(-2, -1)) * (scale or query.shape[-1] ** -0.5)
-    if is_causal:
-        causal = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-        scores = scores.masked_fill(~causal, float("-inf"))
-    if attn_mask is not None:
-        scores = (
-            scores.masked_fill(~attn_mask, float("-inf"))
-            if attn_mask.dtype == torch.bool
-            else scores + attn_mask
-        )
-    return torch.matmul(torch.softmax(scores, dim=-1), value)
-
 
 class _Recorder(TorchFunctionMode):
     """Writes every torch function call on tensors into nodes while it is active."""
@@ -175,7 +149,7 @@ class _Recorder(TorchFunctionMode):
         self.modules: dict[str, list[Node]] = {}
         self.used: list[tuple[str, type[nn.Module]]] = []
         self.kept_alive: list[Any] = []  # ids stay unique as long as the objects live
-        self.inside_fast_form = 0
+        self.unseen = 0
 
     def start(self, inputs: torch.Tensor) -> Node:
         node = self._append(None, (), {}, inputs, depends=True)
@@ -200,11 +174,8 @@ class _Recorder(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if self.inside_fast_form:
+        if self.unseen:
             return func(*args, **kwargs)
-        if name in _COMPOSED:
-            with self:
-                return func(*args, **kwargs)
         if name == "scaled_dot_product_attention":
             with self:
                 return scaled_dot_product_attention(*args, **kwargs)
@@ -248,16 +219,28 @@ class _Recorder(TorchFunctionMode):
         self.stack.append((name, type(module)))
         if name:
             self.used.append((name, type(module)))
-        self.inside_fast_form += type(module) in _FAST_FORMS
+        self.unseen += self._is_replaced(module)
 
-    def leave(self, name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    @staticmethod
+    def _is_replaced(module: nn.Module) -> bool:
+        return type(module) in _FAST_FORMS or isinstance(module, nn.MultiheadAttention)
+
+    def leave(
+        self, name: str, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any
+    ) -> None:
         if type(module) in _FAST_FORMS:
             source = self.by_id.get(id(inputs[0]))
             function, args = _FAST_FORMS[type(module)](module, source or inputs[0])
             depends = source is not None and source.depends
             self.by_id[id(output)] = self._append(function, args, {}, output, depends)
             self.kept_alive.append(output)
-            self.inside_fast_form -= 1
+            self.unseen -= 1
+        elif isinstance(module, nn.MultiheadAttention):
+            self.unseen -= 1
+            if not self.unseen:
+                again = multi_head_attention(module, *inputs, **named)
+                self.by_id[id(output[0])] = self.by_id[id(again)]
+                self.kept_alive.append((again, output))
         self.stack.pop()
         for leaf in _leaves(output):
             if isinstance(leaf, torch.Tensor):
@@ -312,11 +295,11 @@ def record(network: nn.Module, inputs: torch.Tensor, lengths: torch.Tensor | Non
             def before(hooked: nn.Module, _: Any, name: str = name) -> None:
                 recorder.enter(name, hooked)
 
-            def after(hooked: nn.Module, given: Any, output: Any, name: str = name) -> None:
-                recorder.leave(name, hooked, given, output)
+            def after(hooked: nn.Module, given: Any, named: Any, output: Any, name: str = name) -> None:
+                recorder.leave(name, hooked, given, named, output)
 
             handles.append(module.register_forward_pre_hook(before))
-            handles.append(module.register_forward_hook(after))
+            handles.append(module.register_forward_hook(after, with_kwargs=True))
         with torch.enable_grad():
             leaf = inputs.detach().clone().requires_grad_()
             visible = leaf.view_as(leaf)  # not a leaf of autograd, so that a network may change it in place

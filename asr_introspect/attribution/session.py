@@ -82,8 +82,13 @@ class Session:
         size = self.program.graph.output.tensor.element_size()
         return MEMORY // (size * (6 * widest + kept))
 
-    def explain(self, sweep: Sweep, chunk: int | str) -> Iterator[tuple[slice, dict[str, Relevance]]]:
-        """Walks the targets chunk by chunk; for each: which targets, and by layer their windows."""
+    def explain(
+        self, sweep: Sweep, chunk: int | str, whole: bool = False
+    ) -> Iterator[tuple[slice, dict[str, Relevance]]]:
+        """Walks the targets chunk by chunk; for each: which targets, and by layer their windows.
+
+        ``whole``: on whole maps instead of cones, the slow way that the cones are tested against.
+        """
         for rows in self.chunks(chunk):
             part = self.targets.part(rows)
             entries: list[Entry] = []
@@ -94,6 +99,8 @@ class Session:
                 source, signal, entry = neuron_start(sweep, part, self.output_axis)
                 start = (source, signal)
                 entries.append(entry)
+            if whole:
+                start = (start[0], sweep.as_whole(start[1], start[0], part.items))
             found, walked = sweep.run([start], part.items)
             entries += walked
             method = "lrp" if sweep.rules is not None else sweep.backward

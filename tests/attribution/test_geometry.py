@@ -1,0 +1,104 @@
+"""Random networks: gradients by cones are autograd's, receptive fields are their support."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from attribution_nets import deviation, gradients, randomised
+from random_nets import KINDS, every_target, random_net, size_that_fits
+from torch import nn
+
+from asr_introspect.attribution import attribute, receptive_field
+
+NETS = 50
+SIZE = 90
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+@pytest.mark.parametrize("kind", [*KINDS, "mixed"])
+def test_gradients_by_cones_are_autograds(kind: str, axes: int) -> None:
+    for seed in range(NETS):
+        network = random_net(kind, axes, seed)
+        inputs, outputs = size_that_fits(network, axes, seed)
+        targets = every_target(outputs, seed, most=8)
+        found = attribute(network, inputs, targets, method="gradient")
+        assert not found.coverage.whole, f"net {seed} of kind {kind} went whole: {found.coverage}"
+        assert deviation(found.dense(), gradients(network, inputs, targets)) < 1e-10, f"net {seed}"
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {"pooling", "transposed"}])
+def test_the_receptive_field_is_the_support_of_the_gradient(kind: str, axes: int) -> None:
+    """Positive weights and inputs: no path is blocked or cancelled, so the support is the receptive field."""
+    whole_cones = 0
+    for seed in range(NETS):
+        network = random_net(kind, axes, seed)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.abs_().add_(0.1)
+            for name, buffer in network.named_buffers():
+                if name.endswith("running_mean"):
+                    buffer.zero_()
+        inputs = torch.rand(1, 4, *(SIZE,) * axes, dtype=torch.float64)
+        outputs = network(inputs)
+        middle = [size // 2 for size in outputs.shape[2:]]
+        (support,) = gradients(network, inputs, torch.tensor([[0, *middle, 0]])) != 0
+        cone = receptive_field(network, inputs)["input"]
+        assert cone is not None
+        for axis in range(axes):
+            others = tuple(other for other in range(axes + 1) if other != axis + 1)
+            seen = support.amax(others).nonzero()[:, 0]
+            first = cone.first[axis] + int(cone.jump[axis] * middle[axis])
+            last = first + cone.width[axis] - 1
+            assert first <= seen[0], f"net {seed} of kind {kind}"
+            assert seen[-1] <= last, f"net {seed} of kind {kind}"
+            if first >= 0 and last < SIZE:
+                whole_cones += 1
+                assert (seen[0], seen[-1]) == (first, last), f"net {seed} of kind {kind}"
+    assert whole_cones >= 0.8 * NETS * axes
+
+
+class Pooled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(4, 5, 3)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.head(self.convolution(inputs).relu().mean(-1))
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(4, 5, 3, padding=1)
+        self.recurrent = nn.GRU(5, 3, batch_first=True)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        hidden, _ = self.recurrent(self.convolution(inputs).transpose(1, 2))
+        return hidden.transpose(1, 2)
+
+
+class Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.norm = nn.LayerNorm(4)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        steps = inputs.transpose(1, 2)
+        attended, _ = self.attention(steps, steps, steps, need_weights=False)
+        return self.head(self.norm(steps + attended)).transpose(1, 2)
+
+
+@pytest.mark.parametrize("kind", [Pooled, Recurrent, Attending])
+def test_global_steps_are_recognised_said_and_walked_whole(kind: type[nn.Module]) -> None:
+    network = randomised(kind(), 5)
+    inputs = torch.randn(2, 4, 9, dtype=torch.float64)
+    targets = torch.tensor([[0, 1], [1, 2]]) if kind is Pooled else torch.tensor([[0, 2, 1], [1, 8, 2]])
+    found = attribute(network, inputs, targets, method="gradient")
+    assert found.coverage.whole
+    assert receptive_field(network, inputs)["input"] is None
+    assert found.windows.shape == (2, 4, 9)
+    assert deviation(found.dense(), gradients(network, inputs, targets)) < 1e-10
