@@ -44,7 +44,7 @@ def test_bad_sentences_are_refused_with_their_line(
 ) -> None:
     path = tmp_path / "sentences.txt"
     path.write_text(f"{GOOD}\n{bad}\n", encoding="ascii")
-    with pytest.raises(ValueError, match=rf":2: .*{why}|:2: {why}"):
+    with pytest.raises(ValueError, match=rf":2: .*{why}"):
         texts.read_sentences(path)
 
 
