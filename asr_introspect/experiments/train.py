@@ -23,11 +23,12 @@ from asr_introspect.progress import say
 from asr_introspect.random import generator, torch_generator
 from asr_introspect.recogniser.checkpoint import load_model
 from asr_introspect.recogniser.network import NetworkConfig, Wav2Letter
+from asr_introspect.recogniser.passes import find_device
 from asr_introspect.recogniser.symbols import SymbolTable, letters, phonemes
 from asr_introspect.training.augmentation import AugmentationConfig
 from asr_introspect.training.cache import FeatureCache, cache_features
 from asr_introspect.training.ctc import CTCTask, Curriculum
-from asr_introspect.training.loop import ScheduleConfig, Trainer, run
+from asr_introspect.training.loop import ScheduleConfig, Trainer, event_writer, run
 
 BOUND_QUANTILES = (0.001, 0.999)
 
@@ -46,8 +47,9 @@ def train(
     times: Path | str | None = None,
     start_from: Path | str | None = None,
     cache: Path | str | None = None,
+    tensorboard: bool = False,
     seed: int = 0,
-    device: str | torch.device = "cpu",
+    device: str = "auto",
 ) -> dict[str, float]:
     """Trains a recogniser with CTC, or goes on with a run; returns the last development figures.
 
@@ -66,6 +68,10 @@ def train(
         A checkpoint whose weights a fresh run starts from.
     cache
         Folder of the cached features; ``out/cache`` if not given.
+    tensorboard
+        Also write TensorBoard's files to ``out/tensorboard``.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
 
     Raises
     ------
@@ -93,10 +99,12 @@ def train(
         "targets": targets,
         "seed": seed,
     }
+    place = find_device(device)
+    writer = event_writer(out / "tensorboard") if tensorboard else None
     with _training_folder(out, settings):
-        place = Path(cache) if cache is not None else out / "cache"
-        spoken = _cached_in_turn(corpus, features, place / "training")
-        held_out = _cached_in_turn(development, features, place / "development")
+        cached = Path(cache) if cache is not None else out / "cache"
+        spoken = _cached_in_turn(corpus, features, cached / "training")
+        held_out = _cached_in_turn(development, features, cached / "development")
         task = CTCTask(
             spoken,
             _targets(spoken, symbols, segments),
@@ -110,15 +118,15 @@ def train(
             bounds=feature_bounds(spoken, features, seed),
             words=segments,
             seed=seed,
-            device=device,
+            device=place,
         )
         model = Wav2Letter(network, len(symbols))
         model.initialise(torch_generator(seed, "initial weights"))
-        trainer = Trainer(model.to(device), schedule, out, seed)
+        trainer = Trainer(model.to(place), schedule, out, seed)
         if trainer.load_state():
             say(f"going on after update {trainer.update}")
         elif start_from is not None:
-            model.load_state_dict(load_model(start_from, device).network.state_dict())
+            model.load_state_dict(load_model(start_from, place).network.state_dict())
             trainer.reset_average()
             say(f"no state in {out}: starting from the weights of {start_from}")
         record = {
@@ -128,7 +136,7 @@ def train(
             "versions": versions(),
             "started_from": None if start_from is None else str(start_from),
         }
-        return run(trainer, task, record)
+        return run(trainer, task, record, writer)
 
 
 @contextmanager

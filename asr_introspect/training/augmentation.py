@@ -27,8 +27,6 @@ class AugmentationConfig:
         Number and largest width in bins of SpecAugment's frequency masks (Park et al. 2019).
     time_mask_every, time_width
         One time mask for so many seconds, of at most so many frames.
-    start
-        Share of the updates before augmentation starts; masks would prolong the plateau of blanks.
     """
 
     tempo: tuple[float, float] = (0.9, 1.12)
@@ -40,7 +38,6 @@ class AugmentationConfig:
     frequency_width: int = 21
     time_mask_every: float = 2.0
     time_width: int = 24
-    start: float = 0.08
 
 
 def vary(

@@ -286,7 +286,32 @@ class StopRequest:
                 signal.signal(number, handler)
 
 
-def run(trainer: Trainer, task: Task[BatchType], record: Mapping[str, Any]) -> dict[str, float]:
+class Writer(Protocol):
+    """What takes figures as training goes, as TensorBoard's SummaryWriter does."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
+        """Takes one figure of an update."""
+
+
+def event_writer(folder: Path) -> Writer:
+    """TensorBoard's writer.
+
+    Raises
+    ------
+    IntrospectError
+        TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise IntrospectError("--tensorboard needs: pip install 'asr-introspect[tensorboard]'") from error
+    writer: Writer = SummaryWriter(str(folder))
+    return writer
+
+
+def run(
+    trainer: Trainer, task: Task[BatchType], record: Mapping[str, Any], writer: Writer | None = None
+) -> dict[str, float]:
     """Trains to the end of the schedule, from where the folder's state stands; returns the last figures.
 
     Interrupted by Ctrl-C or SIGTERM, the state is saved first; after a kill, the last saved state counts.
@@ -297,7 +322,7 @@ def run(trainer: Trainer, task: Task[BatchType], record: Mapping[str, Any]) -> d
     record
         What the checkpoints' headers say about the training (corpus, settings).
     """
-    metrics = Metrics(trainer.out / "metrics.jsonl", trainer.update, enabled=trainer.rank == 0)
+    metrics = Metrics(trainer.out / "metrics.jsonl", trainer.update, trainer.rank == 0, writer)
     figures: dict[str, float] = {}
     schedule = trainer.schedule
     saved = time.monotonic()
@@ -361,13 +386,17 @@ def _evaluate(
     return figures
 
 
-class Metrics:
-    """``metrics.jsonl``: a line every 50 updates and at every evaluation."""
+REPORTED_EVERY = 50
+"""Updates from one line of ``metrics.jsonl`` to the next."""
 
-    def __init__(self, path: Path, update: int, enabled: bool = True, every: int = 50) -> None:
+
+class Metrics:
+    """``metrics.jsonl``: a line every 50 updates and at every evaluation; TensorBoard's if asked for."""
+
+    def __init__(self, path: Path, update: int, enabled: bool = True, writer: Writer | None = None) -> None:
         self.path = path
+        self.writer = writer
         self.enabled = enabled
-        self.every = every
         self.loss = math.nan
         self._losses: list[float] = []
         self._seconds = 0.0
@@ -390,7 +419,7 @@ class Metrics:
         self._losses.append(loss)
         self._seconds += seconds
         self._elapsed += elapsed
-        if update % self.every == 0:
+        if update % REPORTED_EVERY == 0:
             self.loss = sum(self._losses) / len(self._losses)
             self._write(
                 update=update,
@@ -411,3 +440,6 @@ class Metrics:
         if self.enabled:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(values) + "\n")
+            for name, value in values.items():
+                if self.writer is not None and name != "update" and value is not None:
+                    self.writer.add_scalar(name, float(value), int(values["update"] or 0))

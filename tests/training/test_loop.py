@@ -68,6 +68,7 @@ def run(speech: tuple[Corpus, Corpus], out: Path, **changes: object) -> dict[str
         "schedule": SCHEDULE,
         "curriculum": CURRICULUM,
         "augmentation": AugmentationConfig(frequency_width=3),
+        "device": "cpu",
     }
     return train(*speech, out, **(settings | changes))  # type: ignore[arg-type]
 
