@@ -466,7 +466,7 @@ class Sweep:
         if bool(self.maps.get(nothing)):
             return bias, none
         (part, *others) = rule.parts
-        if not others and part.epsilon and part.where == "all":
+        if not others and part.epsilon and part.where == "all" and operation.divisor is None:
             uniform = self.maps.define((*key, "signs"), lambda: self._only_positive(operation, part, signal))
             if bool(self.maps.get(uniform)):
                 return bias, self.stabiliser(operation, part).flatten()[items] * by_channel[0].sum(1)
