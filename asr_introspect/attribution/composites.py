@@ -44,6 +44,9 @@ COMPOSITES: dict[str, tuple[Rule, Rule, Rule]] = {
 *Middle*: the rest. The last line's composites put one rule everywhere.
 """
 
+EXACT_NORM = Rule("norm", rules.ZERO.parts)
+"""Norm without a stabiliser, beside LRP-0: the whole walk is then gradient x input."""
+
 _DEFAULTS = {
     "linear": "norm",
     "selection": "winner",
@@ -76,6 +79,7 @@ def assign(program: Program, composite: str | Mapped | Rule) -> dict[Node, Rule]
     functions that have no rule.
     """
     named = _by_name(program, composite)
+    norm = EXACT_NORM if composite == "0" or composite is rules.ZERO else rules.NORM
     chosen: dict[Node, Rule] = {}
     for node, operation in program.operations.items():
         match operation:
@@ -91,10 +95,10 @@ def assign(program: Program, composite: str | Mapped | Rule) -> dict[Node, Rule]
             case Mixing(kind=kind):
                 if kind == "unknown":
                     raise _refusal(operation)
-                chosen[node] = Rule(_DEFAULTS[kind], rules.NORM.parts)
+                chosen[node] = Rule(_DEFAULTS[kind], norm.parts)
             case Affine() | Sum() | Convolution(pooling=True):
                 given = named(operation)
-                chosen[node] = given if given is not None and given.parts else rules.NORM
+                chosen[node] = given if given is not None and given.parts else norm
             case _ if is_linear(operation):
                 given = named(operation)
                 if given is None:

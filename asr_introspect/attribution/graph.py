@@ -138,6 +138,10 @@ _FAST_FORMS: dict[type[nn.Module], Callable[[Any, Any], tuple[Callable[..., Any]
 }
 
 
+_SHAPE_ONLY = {"zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like"}
+_LIKE_SECOND = {"to", "type_as", "expand_as", "view_as", "reshape_as"}
+
+
 class _Recorder(TorchFunctionMode):
     """Writes every torch function call on tensors into nodes while it is active."""
 
@@ -194,7 +198,7 @@ class _Recorder(TorchFunctionMode):
             result_value = result
         if not any(isinstance(leaf, torch.Tensor) for leaf in _leaves(result_value)):
             return result
-        depends = any(node.depends for node in known)
+        depends = self._depends(name, args, known)
         node = self._append(func, named_args, named_kwargs, result_value, depends)
         self.kept_alive.append((args, kwargs, result))
         if isinstance(result_value, torch.Tensor):
@@ -205,15 +209,30 @@ class _Recorder(TorchFunctionMode):
                     self.by_id[id(part)] = self._append(operator.getitem, (node, position), {}, part, depends)
         return result
 
+    def _depends(self, name: str, args: tuple[Any, ...], known: list[Node]) -> bool:
+        """Whether a call's result depends on the input; of some arguments only shape or type are read."""
+        if name in _SHAPE_ONLY or name.startswith("new_"):
+            return False
+        if name in _LIKE_SECOND:
+            first = self.by_id.get(id(args[0]))
+            return first is not None and first.depends
+        return any(node.depends for node in known)
+
     def _check_tracked(self, name: str, args: Any, kwargs: Any) -> None:
         """A tensor with a gradient history that no recorded call made came past the recorder."""
         for leaf in _leaves((args, kwargs)):
-            if isinstance(leaf, torch.Tensor) and id(leaf) not in self.by_id and leaf.grad_fn is not None:
+            if isinstance(leaf, torch.Tensor) and self._is_hidden(leaf):
                 where = self.stack[-1][0] if self.stack else "the network"
                 raise UnrecordedError(
                     f"{where}: {name} reads a tensor made by code that cannot be followed "
-                    f"({leaf.grad_fn.name()}); write it with torch functions"
+                    f"({leaf.grad_fn.name() if leaf.grad_fn else '?'}); write it with torch functions"
                 )
+
+    def _is_hidden(self, tensor: torch.Tensor) -> bool:
+        """Made past the recorder, or by an ``autograd.Function`` with a derivative of its own."""
+        history = tensor.grad_fn
+        unseen = history is not None and id(tensor) not in self.by_id
+        return unseen or isinstance(history, torch.autograd.function.BackwardCFunction)
 
     def enter(self, name: str, module: nn.Module) -> None:
         self.stack.append((name, type(module)))
@@ -316,7 +335,7 @@ def _finish(recorder: _Recorder, first: Node, output: Any) -> Graph:
     if not isinstance(output, torch.Tensor):
         raise UsageError(f"the network must return one tensor, not {type(output).__name__}")
     last = recorder.by_id.get(id(output))
-    if last is None and output.grad_fn is not None:
+    if recorder._is_hidden(output):
         raise UnrecordedError("the network's output was made by code that cannot be followed")
     if last is None or not last.depends:
         raise UsageError("the network's output does not depend on its input")

@@ -87,7 +87,7 @@ def _covers(
         if period is not None and corner[-1] >= period:
             continue
         covered = inputs.new_zeros(1, *shape, dtype=torch.bool)
-        lasts = [corner[-1]] if period is None else range(corner[-1], shape[-1], period)
+        lasts = [corner[-1]] if period is None else range(corner[-1], places[-1].stop, period)
         for last in lasts:
             at = [slice(start, start + size) for start, size in zip((*corner[:-1], last), sizes, strict=True)]
             covered[(slice(None), *at)] = True

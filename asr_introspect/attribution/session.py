@@ -12,10 +12,11 @@ from torch import nn
 from asr_introspect.attribution.canonical import Program, canonical
 from asr_introspect.attribution.geometry import Window, valid_positions, windows
 from asr_introspect.attribution.graph import Node, record
-from asr_introspect.attribution.relevance import Coverage, Entry, Ledger, Relevance
+from asr_introspect.attribution.operations import Operation
+from asr_introspect.attribution.relevance import Coverage, Entry, Ledger, Relevance, Treatment
 from asr_introspect.attribution.rules import Rule
 from asr_introspect.attribution.sweep import Backward, Sweep
-from asr_introspect.attribution.targets import Targets, neuron_start, output_signal, resolve
+from asr_introspect.attribution.targets import Targets, neuron_start, output_signal, resolve, top_layer
 from asr_introspect.attribution.windows import Signal, cut, place, reframe
 from asr_introspect.errors import IntrospectError, UsageError
 
@@ -92,6 +93,7 @@ class Session:
         for rows in self.chunks(chunk):
             part = self.targets.part(rows)
             entries: list[Entry] = []
+            first: tuple[Treatment, ...] = ()
             if sweep.rules is None:
                 node = self.program.graph.output
                 start = (node, output_signal(node, part, self.output_axis, part.coefficients))
@@ -99,18 +101,25 @@ class Session:
                 source, signal, entry = neuron_start(sweep, part, self.output_axis)
                 start = (source, signal)
                 entries.append(entry)
+                top, _ = top_layer(self.program)
+                if top is not None:
+                    first = (Treatment(top.layer, top.description, entry.rule, self._passes(top)),)
             if whole:
                 start = (start[0], sweep.as_whole(start[1], start[0], part.items))
             found, walked = sweep.run([start], part.items)
             entries += walked
+            coverage = Coverage((*first, *sweep.treatments))
             method = "lrp" if sweep.rules is not None else sweep.backward
             yield (
                 rows,
                 {
-                    name: self._result(name, node, rows, found.get(node), entries, sweep, method)
+                    name: self._result(name, node, rows, found.get(node), entries, coverage, method)
                     for name, node in self.layers.items()
                 },
             )
+
+    def _passes(self, operation: Operation) -> str:
+        return "whole" if self.cones.get(operation.source) is None else "cone"
 
     def window(self, node: Node, rows: slice) -> Window | None:
         """Where the windows of some targets lie at a node; None: the whole map."""
@@ -145,7 +154,7 @@ class Session:
         rows: slice,
         signal: Signal | None,
         entries: list[Entry],
-        sweep: Sweep,
+        coverage: Coverage,
         method: str,
     ) -> Relevance:
         here = self.window(node, rows)
@@ -157,7 +166,7 @@ class Session:
         scores = self.targets.scores[rows]
         leak = torch.zeros_like(scores)
         residual = None
-        if sweep.rules is not None:
+        if method == "lrp":
             held = values.flatten(1).sum(1)
             lost = scores - held
             small = scores.abs() < 1e-6
@@ -165,9 +174,7 @@ class Session:
             if signal.total is not None:
                 residual = held - signal.total
         ledger = Ledger(tuple(entries), residual)
-        return Relevance(
-            scores, values, starts, shape, name, method, ledger, leak, Coverage(tuple(sweep.treatments))
-        )
+        return Relevance(scores, values, starts, shape, name, method, ledger, leak, coverage)
 
 
 def framed(signal: Signal, here: Window | None, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -120,7 +120,7 @@ def output_signal(node: Node, targets: Targets, axis: int, values: torch.Tensor)
     return Signal(whole, None)
 
 
-def top_layer(program: Program, axis: int) -> tuple[Operation | None, list[Operation]]:
+def top_layer(program: Program) -> tuple[Operation | None, list[Operation]]:
     """The linear layer that makes the output through masks and reorderings only, and those; else None."""
     node = program.graph.output
     above: list[Operation] = []
@@ -147,7 +147,7 @@ def neuron_start(sweep: Sweep, targets: Targets, axis: int) -> tuple[Node, Signa
 
     Raises UsageError for a contrast where the output is not made by a linear layer.
     """
-    operation, above = top_layer(sweep.program, axis)
+    operation, above = top_layer(sweep.program)
     assert sweep.rules is not None
     if operation is None:
         if targets.contrasted:

@@ -32,23 +32,22 @@ def mixing(
     out = signal.total
     assert out is not None
     z = operation.node.tensor
+    epsilon = sweep.rules[operation.node].parts[0].epsilon
     match operation.kind:
         case "selection":
             shares = _derivative(operation, signal.values, items)
         case "softmax":
             shares = [_softmax(operation, signal.values, items)]
         case "layer-norm":
-            shares = [_layer_norm(operation, signal.values * stabilised_inverse(z, 1e-6)[items], items)]
+            shares = [_layer_norm(operation, signal.values * stabilised_inverse(z, epsilon)[items], items)]
         case _:
-            divided = signal.values * stabilised_inverse(z, 1e-6)[items]
+            divided = signal.values * stabilised_inverse(z, epsilon)[items]
             halves = 0.5 if operation.kind == "product" else 1.0
             backs = _derivative(operation, divided, items)
             shares = [
                 halves * source.tensor[items] * back
                 for source, back in zip(operation.sources, backs, strict=True)
             ]
-            if operation.kind == "product" and len(shares) == 1:  # x * x: both halves are the same
-                pass
     walked = [
         (source, Signal(share, None, total=share.flatten(1).sum(1)))
         for source, share in zip(operation.sources, shares, strict=True)

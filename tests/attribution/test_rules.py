@@ -53,7 +53,7 @@ LAYERS = layers()
 def dense(
     name: str, a: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relevance: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-        epsilon = {"0": 0.0, "epsilon": 1e-6}.get(name, 0.25 * float(z.square().mean().sqrt()))
+    """Relevance of the inputs and of the bias, by the formulas: a (I,), weight (O, I), bias and R (O,)."""
     z = weight @ a + bias
     positive_a, negative_a = a.clamp(min=0), a.clamp(max=0)
     positive_w, negative_w = weight.clamp(min=0), weight.clamp(max=0)
