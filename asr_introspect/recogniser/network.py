@@ -72,8 +72,8 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
             statistics = (self.running_mean, self.running_var, momentum, self.eps)
             normalised: Tensor = _RowNorm.apply(input, self.weight, self.bias, rows, *statistics)  # type: ignore[no-untyped-call]
             return normalised
-        values = input.float()
-        weights = torch.ones_like(values[:, :1]) if mask is None else mask.float()
+        values = input if input.dtype == torch.float64 else input.float()
+        weights = torch.ones_like(values[:, :1]) if mask is None else mask.to(values.dtype)
         count = weights.sum()
         total = (values * weights).sum((0, 2))
         count, total = _over_processes(count, total)
