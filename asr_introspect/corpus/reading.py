@@ -109,12 +109,10 @@ def _entries(path: Path) -> Iterator[Entry | Skipped]:
     if not path.exists():
         raise IntrospectError(f"no such file or folder: {path}")
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
             first = next((line for line in file if line.strip()), "")
     except OSError as error:
         raise IntrospectError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError:
-        first = "?"
     if first.lstrip().startswith("{"):
         return manifest_entries(path)
     if is_header(first):
