@@ -1,0 +1,74 @@
+"""``asr-introspect introspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from asr_introspect.commands.common import (
+    Checkpoint,
+    Common,
+    CorpusPath,
+    Device,
+    MaxUtterances,
+    Overwrite,
+    Seed,
+)
+from asr_introspect.corpus.skipped import say_skipped
+from asr_introspect.experiments.introspect import introspect as introspect_corpus
+from asr_introspect.progress import say
+
+Alignments = Annotated[
+    Path | None,
+    Parameter(
+        help="Folder of TextGrids with tiers words and phones, one per utterance, anywhere below it; if not "
+        "given, the folder alignments of the corpus where there is one. Without any there are no phonemes."
+    ),
+]
+
+
+def introspect(
+    *,
+    corpus: CorpusPath,
+    out: Annotated[Path, Parameter(help="The run folder; report.html in it is the page to look at.")],
+    checkpoint: Checkpoint = None,
+    alignments: Alignments = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    max_utterances: MaxUtterances = None,
+    overwrite: Overwrite = False,
+    common: Common = Common(),  # noqa: B008 - frozen
+) -> None:
+    """Look inside a recogniser with a corpus: the main job, from speech to report.
+
+    Where each emitted letter lies by its gradient at every layer; letter patterns (mean aligned spectrograms
+    less the average letter); activation profiles of letters and phonemes at all layers and their clustering,
+    with evidence; the relevance of every letter of one utterance; error rates. One pass, in memory that does
+    not grow with the corpus. Writes report.html, findings.json, profiles.h5, patterns.h5, clusters.h5,
+    relevance.h5 and tables (CSV) to the run folder.
+
+    Stopped by Ctrl-C or a kill, the same command goes on where it was and ends with the same numbers. Bad
+    items are skipped, counted and named at the end and in skipped.csv.
+
+    Example: asr-introspect introspect --corpus LibriSpeech/dev-clean --alignments TextGrids --out runs/clean
+    """
+    found = introspect_corpus(
+        corpus,
+        checkpoint,
+        out,
+        alignments=alignments,
+        device=device,
+        seed=seed,
+        max_utterances=max_utterances,
+        overwrite=overwrite,
+    )
+    say_skipped(found.skipped)
+    say(
+        f"{found.utterances:,} utterances, {found.letters:,} letters, {found.phonemes:,} phonemes; "
+        f"{len(found.skipped):,} skipped"
+    )
+    for finding in found.findings:
+        print(finding.sentence)
+    print(found.report or found.folder)

@@ -1,0 +1,339 @@
+"""The main job end to end on a tiny net: against stored windows, stopped and resumed, with bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from asr_introspect.corpus.alignments import Alignment, write_textgrid
+from asr_introspect.corpus.reading import read_corpus
+from asr_introspect.corpus.records import Segment
+from asr_introspect.errors import IntrospectError
+from asr_introspect.experiments import profile_pass
+from asr_introspect.experiments.introspect import introspect
+from asr_introspect.introspection import profiles
+from asr_introspect.introspection.cones import cones
+from asr_introspect.introspection.profiles import Key
+from asr_introspect.recogniser.checkpoint import Recogniser, load_model
+from asr_introspect.recogniser.decoding import greedy
+from asr_introspect.recogniser.network import LAYERS
+from asr_introspect.recogniser.passes import INPUT, forward_pass
+from tests.experiments.recognisers import tiny_checkpoint, tiny_recogniser
+
+CorpusMaker = Callable[..., Path]
+TEXTS = {
+    f"{1 + n % 3}-1-{n:04}": text for n, text in enumerate(["ONE TWO", "A", "I SEE", "NO", "YES", "DON'T"])
+}
+FILES = {
+    *("run.json", "model.json", "corpus.json", "skipped.csv", "utterances.csv", "instances.csv"),
+    *("offsets.csv", "lags.csv", "patterns.h5", "profiles.h5", "relevance.h5", "clusters.csv"),
+    *("clusters.h5", "findings.json"),
+}
+
+
+@pytest.fixture
+def speech(make_corpus: CorpusMaker, tmp_path: Path) -> Path:
+    """Six noisy utterances of different lengths with phones every 100 ms, and a few small slices of them."""
+    place = make_corpus(TEXTS)
+    random = np.random.default_rng(0)
+    for number, path in enumerate(sorted(place.rglob("*.wav"))):
+        noise = np.repeat(random.normal(size=40), 800)[: 8000 + 3000 * number]
+        soundfile.write(path, (noise * random.normal(size=len(noise)) * 0.1).astype(np.float32), 16_000)
+        duration = len(noise) / 16_000
+        phones = [
+            Segment(random.choice(["AA1", "T", "S"]), t, t + 0.1) for t in np.arange(0, duration - 0.1, 0.1)
+        ]
+        words = (Segment("WORD", 0.0, 0.1),)
+        write_textgrid(
+            place / "alignments" / f"{path.stem}.TextGrid", Alignment(words, tuple(phones)), duration
+        )
+    return place
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices of two or three utterances, and groups of a few instances."""
+    monkeypatch.setattr(profile_pass, "SLICE_SECONDS", 1.5)
+    monkeypatch.setattr(profiles, "MINIMUM", 2)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def datasets(path: Path) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+
+    def keep(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = item[()]
+
+    with h5py.File(path) as file:
+        file.visititems(keep)
+    return found
+
+
+def stored_windows(
+    recogniser: Recogniser,
+    rows: list[dict[str, str]],
+    offsets: list[dict[str, str]] | None,
+    corpus: Path,
+    layer: str,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Every window cut out of the activations of its utterance alone, in float64, missing cells NaN."""
+    cone = cones(recogniser.network)[layer]
+    alone = []
+    for utterance in read_corpus(corpus).utterances:
+        (forward,) = forward_pass(recogniser, [utterance], layers=[layer])
+        values = forward.activations[layer][0].double().numpy()
+        alone.append(values - values.mean(0) if layer == LAYERS[-1] else values)
+    for number, row in enumerate(rows):
+        values = alone[int(row["utterance"])]
+        at = cone.stride * int(row["step"])
+        if offsets is not None and cone.shifts:
+            at = int(offsets[number][layer])
+        window = np.full((len(values), cone.positions), np.nan)
+        for j in range(cone.positions):
+            if 0 <= at + cone.first + j < values.shape[1]:
+                window[:, j] = values[:, at + cone.first + j]
+        yield row["label"], window
+
+
+def test_profiles_are_the_moments_of_stored_windows(speech: Path, tmp_path: Path) -> None:
+    recogniser = tiny_recogniser(tmp_path)
+    found = introspect(speech, recogniser, tmp_path / "run")
+    rows = table(tmp_path / "run" / "instances.csv")
+    letters = [row for row in rows if row["kind"] == "letter"]
+    phonemes = [row for row in rows if row["kind"] == "phoneme"]
+    offsets = table(tmp_path / "run" / "offsets.csv")
+    assert len(letters) == found.letters == len(offsets) > 50
+    assert len(phonemes) == found.phonemes > 50
+    for key, some, moved in (
+        (Key("letters", "gradient"), letters, offsets),
+        (Key("letters", "none"), letters, None),
+        (Key("phonemes", "none"), phonemes, None),
+    ):
+        for layer in (INPUT, "layer1", "layer9", "layer10", "layer12"):
+            stored = profiles.read_profiles(
+                tmp_path / "run" / "profiles.h5", key, layer, average="none", minimum=1
+            )
+            windows: dict[str, list[np.ndarray]] = {}
+            for label, window in stored_windows(recogniser, some, moved, speech, layer):
+                windows.setdefault(label, []).append(window)
+            assert list(stored["group"].values) == [
+                *(name for name in _ordered(key, recogniser) if len(windows.get(name, ())) >= 2)
+            ]
+            for name in stored["group"].values:
+                cut = np.stack(windows[name])
+                known = np.isfinite(cut[:, 0]).sum(0)
+                own = stored.sel(group=name)
+                assert np.array_equal(own["count"].values, known)
+                scale = np.nanmax(np.abs(cut))
+                with np.errstate(invalid="ignore"):
+                    mean = np.where(known, np.nansum(cut, 0) / np.maximum(known, 1), np.nan)
+                    variance = np.where(
+                        known, np.nansum(np.square(cut - mean), 0) / np.maximum(known, 1), np.nan
+                    )
+                # Batches round their float32 convolutions differently from utterances alone.
+                np.testing.assert_allclose(own["mean"].values, mean, atol=1e-5 * scale)
+                np.testing.assert_allclose(own["variance"].values, variance, atol=2e-5 * scale**2)
+
+
+def _ordered(key: Key, recogniser: Recogniser) -> list[str]:
+    return ["AA", "S", "T"] if key.labels == "phonemes" else list(recogniser.symbols.symbols)
+
+
+def test_the_run_folder(speech: Path, tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint(tmp_path)
+    found = introspect(speech, checkpoint, tmp_path / "run", seed=3)
+    run = tmp_path / "run"
+    assert {path.name for path in run.iterdir()} >= FILES
+    record = json.loads((run / "run.json").read_text())
+    assert record["parts"]["introspect"]["complete"] is True
+    assert record["parts"]["introspect"]["seed"] == 3
+    corpus = json.loads((run / "corpus.json").read_text())
+    utterances = table(run / "utterances.csv")
+    assert corpus["utterances"] == found.utterances == len(utterances) == 6
+    assert corpus["synthetic"] is False
+    assert corpus["letter_error"]["edits"] == sum(int(row["letter_edits"]) for row in utterances)
+    assert [row["speaker"] for row in corpus["per_speaker"]] == ["1", "2", "3"]
+    assert corpus["chosen"] == 5  # none has 4 seconds: the longest
+    recogniser = load_model(checkpoint)
+    by_name = {utterance.name: utterance for utterance in read_corpus(speech).utterances}
+    instances = [row for row in table(run / "instances.csv") if row["kind"] == "letter"]
+    for number, row in enumerate(utterances):
+        (forward,) = forward_pass(recogniser, [by_name[row["name"]]])
+        spelled = "".join(each["label"] for each in instances if int(each["utterance"]) == number)
+        assert row["hypothesis"] == spelled == "".join(recogniser.symbols.names(greedy(forward.logits[0])))
+    with h5py.File(run / "relevance.h5") as file:
+        relevance = file["lrp"]
+        own = [row for row in instances if row["utterance"] == "5"]
+        assert [each.decode() for each in relevance["symbol"]] == [row["label"] for row in own]
+        assert relevance["windows"].shape == (len(own), 128, 206)
+        assert np.abs(relevance["windows"][:]).max() == 1
+        placed = np.zeros((128, relevance["sentence"].shape[1] + 2 * 206))
+        for window, scale, start in zip(
+            relevance["windows"], relevance["scale"], relevance["starts"], strict=True
+        ):
+            placed[:, start + 206 : start + 412] += window.astype(np.float64) * scale
+        np.testing.assert_allclose(
+            placed[:, 206:-206], relevance["sentence"], atol=0.01 * np.abs(placed).max()
+        )
+    assert soundfile.info(run / "audio" / "00005.flac").samplerate == 16_000
+    model = json.loads((run / "model.json").read_text())
+    assert model["parameters"] == sum(p.numel() for p in recogniser.network.parameters())
+
+
+def test_stopped_and_resumed_gives_the_same_bits(
+    speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tiny_checkpoint(tmp_path)
+    introspect(speech, checkpoint, tmp_path / "whole")
+    plain = profile_pass.run_slice
+    done: list[range] = []
+
+    def stopping(plan: profile_pass.Pass, places: range) -> object:
+        if len(done) == stop:
+            raise KeyboardInterrupt
+        done.append(places)
+        return plain(plan, places)
+
+    monkeypatch.setattr(profile_pass, "run_slice", stopping)
+    for stop in (1, 2):  # noqa: B007 - read by the closure
+        with pytest.raises(KeyboardInterrupt):
+            introspect(speech, checkpoint, tmp_path / "stopped")
+        assert (
+            json.loads((tmp_path / "stopped" / "run.json").read_text())["parts"]["introspect"]["complete"]
+            is False
+        )
+    stop = 99
+    introspect(speech, checkpoint, tmp_path / "stopped")
+    assert len(done) == len(set(done)) > 2  # nothing was counted twice
+    for name in (
+        "instances.csv",
+        "offsets.csv",
+        "utterances.csv",
+        "lags.csv",
+        "clusters.csv",
+        "findings.json",
+    ):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    for name in ("profiles.h5", "patterns.h5", "work/moments.h5", "clusters.h5", "relevance.h5"):
+        ours, theirs = datasets(tmp_path / "stopped" / name), datasets(tmp_path / "whole" / name)
+        assert ours.keys() == theirs.keys()
+        for each in ours:
+            assert ours[each].tobytes() == theirs[each].tobytes() or ours[each].dtype == object, (name, each)
+
+
+def test_threads_change_no_more_than_rounding(speech: Path, tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint(tmp_path)
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            introspect(speech, checkpoint, tmp_path / str(count))
+    finally:
+        torch.set_num_threads(threads)
+    ours, theirs = (datasets(tmp_path / str(count) / "work" / "moments.h5") for count in (1, 2))
+    for name, values in ours.items():
+        if values.dtype != object:
+            np.testing.assert_allclose(values, theirs[name], rtol=1e-5, atol=1e-5)
+
+
+def test_bad_items_are_skipped_counted_and_named(speech: Path, tmp_path: Path) -> None:
+    (speech / "1" / "1" / "1-1-0000.wav").write_bytes(b"")
+    damaged = speech / "2" / "1" / "2-1-0001.wav"
+    damaged.write_bytes(damaged.read_bytes()[:5000])
+    soundfile.write(
+        speech / "3" / "1" / "3-1-0002.wav", np.full(9000, np.nan, np.float32), 16_000, subtype="FLOAT"
+    )
+    soundfile.write(
+        speech / "1" / "1" / "1-1-0003.wav", np.zeros(9000, np.float32), 16_000
+    )  # silence is used
+    found = introspect(speech, tiny_checkpoint(tmp_path), tmp_path / "run")
+    assert found.utterances == 3
+    skipped = {row["item"]: row["reason"] for row in table(tmp_path / "run" / "skipped.csv")}
+    assert len(skipped) == 3
+    assert {name for item in skipped for name in TEXTS if name in item} == {
+        "1-1-0000",
+        "2-1-0001",
+        "3-1-0002",
+    }
+    rows = table(tmp_path / "run" / "utterances.csv")
+    assert [row["utterance"] for row in rows] == ["0", "1", "2"]
+    used = {int(row["utterance"]) for row in table(tmp_path / "run" / "instances.csv")}
+    assert used <= {0, 1, 2}
+
+
+def test_nothing_usable_is_an_error(make_corpus: CorpusMaker, tmp_path: Path) -> None:
+    corpus = make_corpus({"1-1-0000": "HELLO"})
+    soundfile.write(
+        corpus / "1" / "1" / "1-1-0000.wav", np.full(9000, np.nan, np.float32), 16_000, subtype="FLOAT"
+    )
+    with pytest.raises(IntrospectError, match="nothing"):
+        introspect(corpus, tiny_checkpoint(tmp_path), tmp_path / "run")
+
+
+def test_a_folder_of_another_run_is_left_alone(speech: Path, tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint(tmp_path)
+    introspect(speech, checkpoint, tmp_path / "run", max_utterances=2)
+    with pytest.raises(IntrospectError, match="other corpus"):
+        introspect(speech, checkpoint, tmp_path / "run")
+    with pytest.raises(IntrospectError, match="seed"):
+        introspect(speech, checkpoint, tmp_path / "run", max_utterances=2, seed=1)
+    assert introspect(speech, checkpoint, tmp_path / "run", overwrite=True).utterances == 6
+
+
+def test_one_utterance_and_no_alignments(make_corpus: CorpusMaker, tmp_path: Path) -> None:
+    found = introspect(make_corpus({"1-1-0000": "HELLO"}), tiny_checkpoint(tmp_path), tmp_path / "run")
+    assert (found.utterances, found.phonemes) == (1, 0)
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= FILES
+
+
+def test_a_net_that_says_nothing(speech: Path, tmp_path: Path) -> None:
+    recogniser = tiny_recogniser(tmp_path)
+    recogniser.network.layer12.convolution.bias.data[0] = 1e4
+    found = introspect(speech, recogniser, tmp_path / "run")
+    assert found.letters == 0
+    assert found.phonemes > 0
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= FILES
+    assert not any(finding.difference for finding in found.findings if "letters" in finding.id)
+
+
+def test_dead_and_constant_units(speech: Path, tmp_path: Path) -> None:
+    recogniser = tiny_recogniser(tmp_path)
+    for block in (recogniser.network.layer3, recogniser.network.layer10):
+        block.normalisation.weight.data[:3] = 0
+        block.normalisation.bias.data[:3] = torch.tensor([-1.0, 7.0, 0.0])
+    introspect(speech, recogniser, tmp_path / "run")
+    data = profiles.read_profiles(
+        tmp_path / "run" / "profiles.h5", Key("phonemes", "none"), "layer10", average="none", minimum=1
+    )
+    assert (data["variance"].values[:, :3] == 0).all()
+    np.testing.assert_allclose(data["mean"].values[:, 1], 7.0)
+
+
+def test_alignments_that_are_not_there(speech: Path, tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint(tmp_path)
+    with pytest.raises(IntrospectError, match="no such folder"):
+        introspect(speech, checkpoint, tmp_path / "run", alignments=tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(IntrospectError, match="no readable TextGrid"):
+        introspect(speech, checkpoint, tmp_path / "run", alignments=tmp_path / "empty")
+
+
+def test_damaged_work_says_the_remedy(speech: Path, tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint(tmp_path)
+    introspect(speech, checkpoint, tmp_path / "run")
+    (tmp_path / "run" / "work" / "moments.h5").write_bytes(b"not HDF5")
+    with pytest.raises(IntrospectError, match="remove"):
+        introspect(speech, checkpoint, tmp_path / "run")

@@ -1,0 +1,36 @@
+"""The bootstrap of a median against doing it by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from asr_introspect.introspection.lags import lag
+from asr_introspect.random import generator
+
+
+def test_the_interval_is_that_of_drawn_utterances() -> None:
+    random = np.random.default_rng(0)
+    utterance = np.repeat(np.arange(12), random.integers(1, 9, 12))
+    values = random.normal(20, 10, len(utterance)).round()
+    found = lag(values, utterance, seed=4, draws=300)
+    times = generator(4, "lag bootstrap", 12).multinomial(12, np.full(12, 1 / 12), size=300)
+    medians = [np.median(np.repeat(values, weights[utterance])) for weights in times]
+    assert (found.low, found.high) == tuple(np.quantile(medians, [0.025, 0.975]))
+    assert found.median == np.median(values)
+    assert found.mean == pytest.approx(values.mean())
+    assert found.count == len(values)
+
+
+def test_few_draws_at_a_time_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, utterance = np.random.default_rng(1).normal(size=400), np.arange(400) % 30
+    whole = lag(values, utterance)
+    monkeypatch.setattr("asr_introspect.introspection.lags.CELLS", 4000)
+    assert lag(values, utterance) == whole
+
+
+def test_nothing_and_one_utterance() -> None:
+    assert lag(np.zeros(0), np.zeros(0, int)).count == 0
+    one = lag(np.array([1.0, 2.0, 9.0]), np.zeros(3, int))
+    assert one.median == 2.0
+    assert np.isnan(one.low)
