@@ -38,10 +38,7 @@ def read_corpus(path: Path | str, max_utterances: int | None = None) -> Corpus:
     IntrospectError
         There is nothing at the path, it is of none of the three kinds, or nothing in it is usable.
     """
-    if max_utterances is not None and max_utterances < 1:
-        raise UsageError(f"max-utterances must be at least 1, not {max_utterances}")
-    corpus = usable(_entries(Path(path)), max_utterances)
-    return _not_empty(corpus, path)
+    return _read(Path(path), max_utterances)
 
 
 def prepare(
@@ -73,7 +70,7 @@ def prepare(
         found, path = corpus, Path("corpus")
     else:
         path = Path(corpus)
-        found = _not_empty(usable(_entries(path), max_utterances, notes), path)
+        found = _read(path, max_utterances, notes)
     from_manifest = not isinstance(corpus, Corpus) and path.is_file()
     checked = _not_empty(_decoded(found, notes if from_manifest else None), path)
     notes.say()
@@ -101,6 +98,12 @@ def alignments_folder(corpus: Path | str, alignments: Path | str | None = None) 
     place = Path(corpus)
     unasked = (place if place.is_dir() else place.parent) / ALIGNMENTS_FOLDER
     return unasked if unasked.is_dir() else None
+
+
+def _read(path: Path, max_utterances: int | None, notes: Notes | None = None) -> Corpus:
+    if max_utterances is not None and max_utterances < 1:
+        raise UsageError(f"max-utterances must be at least 1, not {max_utterances}")
+    return _not_empty(usable(_entries(path), max_utterances, notes), path)
 
 
 def _entries(path: Path) -> Iterator[Entry | Skipped]:
