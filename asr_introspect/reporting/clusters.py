@@ -1,0 +1,286 @@
+"""Cluster heat maps of every layer, their evidence, and the curve of it over depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from asr_introspect.reporting.charts import DepthPoint, depth_curve, nice_ticks
+from asr_introspect.reporting.labels import COLOURS, class_of, short
+from asr_introspect.reporting.pictures import packed, picture
+from asr_introspect.reporting.run import ClusterMap, Row, Run, depth, number
+from asr_introspect.reporting.words import fixed, layer_name, layer_tick, significance
+
+LABELS = {"letters": "Letters", "phonemes": "Phonemes", "joint": "Letters and phonemes together"}
+OFFSETS = {"none": "at the step itself", "gradient": "aligned by gradient"}
+COLOURMAP = "YlGnBu_r"
+START = "layer9"
+"""The layer that the page opens with."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The heat map of one layer, ``index`` among those shown, with its evidence in words.
+
+    ``cells`` are its distances in bytes, 255 being ``top``, packed.
+    """
+
+    index: int
+    name: str
+    svg: Markup
+    evidence: tuple[str, ...]
+    cells: str
+    top: float
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MapView:
+    """All layers of one kind of labels."""
+
+    key: str
+    title: str
+    groups: int
+    classes: tuple[tuple[str, str], ...]
+    width: int
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Silhouette over depth of one kind of labels and classes."""
+
+    key: str
+    title: str
+    picture: Markup
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class ClustersView:
+    """Maps, curves and what they were made with."""
+
+    maps: tuple[MapView, ...]
+    curves: tuple[Curve, ...]
+    metric: str
+    linkage: str
+    layers: tuple[str, ...]
+    start: int
+    has_phonemes: bool
+    overshadowing: tuple[tuple[str, ...], ...]
+
+
+def clusters_view(run: Run) -> ClustersView | None:
+    """The cluster maps and their evidence, or None where the run has neither."""
+    if not run.clusters and not run.evidence:
+        return None
+    rows = pictured_rows(run)
+    keys = sorted({(m.labels, m.offset) for m in run.clusters if m.weight == "activation"}, key=_rank)
+    layers = sorted({m.layer for m in run.clusters} | {row["layer"] for row in rows}, key=depth)
+    maps = tuple(_map_view(run, rows, labels, offset, layers) for labels, offset in keys)
+    return ClustersView(
+        maps=maps,
+        curves=_curves(rows, layers),
+        metric=", ".join(sorted({row["metric"] for row in rows})) or "unknown",
+        linkage=", ".join(sorted({row["linkage"] for row in rows})) or "unknown",
+        layers=tuple(layer_name(layer) for layer in layers),
+        start=layers.index(START) if START in layers else 0,
+        has_phonemes=any(m.labels == "phonemes" for m in run.clusters),
+        overshadowing=tuple(
+            (
+                layer_name(layer),
+                fixed(float(np.nanmedian(ratios))),
+                fixed(float(np.nanmin(ratios))),
+                fixed(float(np.nanmax(ratios))),
+                str(len(ratios)),
+            )
+            for layer, ratios in run.overshadowing.items()
+        ),
+    )
+
+
+def pictured_rows(run: Run) -> list[Row]:
+    """The evidence on activations in the metric of the heat maps (without maps, the first metric there is)."""
+    rows = [row for row in run.evidence if row.get("weight", "activation") == "activation"]
+    metrics = {row.get("metric", "") for row in rows}
+    drawn = next((m.metric for m in run.clusters if m.metric in metrics), None)
+    metric = drawn or next((row.get("metric", "") for row in rows), "")
+    return [row for row in rows if row.get("metric", "") == metric]
+
+
+def view_title(labels: str, offset: str) -> str:
+    """What a map is of, in words."""
+    return f"{LABELS.get(labels, labels)}, {OFFSETS.get(offset, f'aligned by {offset}')}"
+
+
+def _rank(key: tuple[str, str]) -> tuple[int, bool, str]:
+    order = list(LABELS)
+    return (order.index(key[0]) if key[0] in order else 9, key[1] != "gradient", key[1])
+
+
+def _map_view(
+    run: Run, rows: Sequence[Row], labels: str, offset: str, layers: Sequence[str]
+) -> MapView:
+    maps = [m for m in run.clusters if (m.labels, m.offset, m.weight) == (labels, offset, "activation")]
+    pictures = []
+    for m in maps:
+        beside = [r for r in rows if (r["labels"], r["offset"], r["layer"]) == (labels, offset, m.layer)]
+        ordered = m.distance[np.ix_(m.order, m.order)]
+        top = float(np.nanmax(ordered)) if np.isfinite(ordered).any() else 1.0
+        scaled = np.nan_to_num(ordered / (top or 1.0), nan=1.0).clip(0, 1)
+        pictures.append(
+            Picture(
+                index=layers.index(m.layer),
+                name=layer_name(m.layer),
+                svg=heat_map(m, top),
+                evidence=tuple(_sentence(row) for row in beside),
+                cells=packed(np.round(255 * scaled).astype(np.uint8)),
+                top=float(f"{top:.4g}"),
+                groups=tuple(m.groups[i] for i in m.order),
+            )
+        )
+    groups = max((len(m.groups) for m in maps), default=0)
+    present = [name for name in COLOURS if any(class_of(g, labels) == name for m in maps for g in m.groups)]
+    return MapView(
+        key=f"{labels}-{offset}",
+        title=view_title(labels, offset),
+        groups=groups,
+        classes=tuple((name, COLOURS[name]) for name in present),
+        width=_size(groups),
+        pictures=tuple(pictures),
+    )
+
+
+CELL, MARGIN, TREE = 12, 34, 56
+
+
+def _size(groups: int) -> int:
+    return TREE + CELL * groups + MARGIN
+
+
+def heat_map(m: ClusterMap, top: float) -> Markup:
+    """An SVG: tree on the left, distances as a picture of one pixel a cell, names on the right and below.
+
+    Dark is near. A coloured mark before each name shows its phonetic class.
+    """
+    count = len(m.groups)
+    side = CELL * count
+    size = _size(count)
+    ordered = m.distance[np.ix_(m.order, m.order)]
+    address = picture(ordered, 0.0, top, COLOURMAP, levels=128)
+    parts = [
+        f'<path class="tree" d="{tree_path(m.linkage, m.order)}"/>',
+        f'<image class="flip" href="{address}" x="{TREE}" y="0" width="{side}" height="{side}" '
+        'preserveAspectRatio="none"/>',
+    ]
+    for place, group in enumerate(m.order):
+        label = m.groups[group]
+        colour = COLOURS.get(class_of(label, m.labels), "")
+        middle = CELL * place + CELL / 2
+        name = escape(short(label))
+        if colour:
+            parts.append(f'<rect fill="{colour}" x="{TREE + side + 2}" y="{middle - 5}" width="4" height="10"/>')
+            parts.append(f'<rect fill="{colour}" x="{TREE + middle - 5}" y="{side + 2}" width="10" height="4"/>')
+        parts.append(f'<text x="{TREE + side + 8}" y="{middle + 3.4:.1f}">{name}</text>')
+        parts.append(
+            f'<text transform="translate({TREE + middle + 3.4:.1f} {side + 8}) rotate(90)">{name}</text>'
+        )
+    label = escape(f"Heat map of distances between {count} {m.labels} at {layer_name(m.layer)}, ordered by cluster")
+    return Markup(
+        f'<svg class="heat" viewBox="0 0 {size} {side + MARGIN}" role="img" aria-label="{label}" '
+        f'data-tree="{TREE}" data-cell="{CELL}">{"".join(parts)}</svg>'
+    )
+
+
+def tree_path(linkage: np.ndarray, order: np.ndarray) -> str:
+    """The SVG path of a dendrogram lying on its side: leaves at the right edge, root at the left.
+
+    Parameters
+    ----------
+    linkage
+        ``(G - 1, 4)`` as SciPy writes it.
+    order
+        ``(G,)`` leaves from top to bottom.
+    """
+    count = len(order)
+    if not len(linkage):
+        return ""
+    place = {int(leaf): CELL * row + CELL / 2 for row, leaf in enumerate(order)}
+    height = dict.fromkeys(place, 0.0)
+    top = float(np.nanmax(linkage[:, 2])) or 1.0
+    strokes = []
+    for i, (left, right, distance, _) in enumerate(linkage):
+        first, second = int(left), int(right)
+        across = TREE - 4 - (TREE - 8) * distance / top
+        ends = [(TREE - 4 - (TREE - 8) * height[node] / top, place[node]) for node in (first, second)]
+        strokes.append(f"M{ends[0][0]:.1f} {ends[0][1]:.1f}H{across:.1f}V{ends[1][1]:.1f}H{ends[1][0]:.1f}")
+        place[count + i] = (place[first] + place[second]) / 2
+        height[count + i] = float(distance)
+    return "".join(strokes)
+
+
+def _sentence(row: Row) -> str:
+    """The evidence of one kind of classes, in words."""
+    value, p_value = number(row.get("silhouette")), number(row.get("p_value"))
+    text = (
+        f"{row.get('classes', '')}: silhouette {fixed(value, 3)}; with permuted labels "
+        f"{fixed(number(row.get('null_low')), 3)} to {fixed(number(row.get('null_high')), 3)}, "
+        f"p {significance(p_value)}, n {row.get('groups', '')} groups; "
+        f"cophenetic correlation {fixed(number(row.get('cophenetic')))}"
+    )
+    return text if p_value < 0.05 else text + " (no difference from chance)"
+
+
+def _curves(rows: Sequence[Row], layers: Sequence[str]) -> tuple[Curve, ...]:
+    """One curve for each kind of labels, offset and classes, all on one scale."""
+    numbers = [number(row.get(name)) for row in rows for name in ("silhouette", "null_low", "null_high")]
+    finite = [value for value in numbers if np.isfinite(value)]
+    if not finite:
+        return ()
+    ticks = nice_ticks(min(finite), max(finite), about=4)
+    keys = dict.fromkeys((row["labels"], row["offset"], row["classes"]) for row in rows)
+    curves = []
+    for labels, offset, classes in sorted(keys, key=lambda key: (_rank(key[:2]), key[2])):
+        by_layer = {
+            row["layer"]: row for row in rows if (row["labels"], row["offset"], row["classes"]) == (labels, offset, classes)
+        }
+        points = [
+            DepthPoint(
+                layer,
+                number(by_layer.get(layer, {}).get("silhouette")),
+                number(by_layer.get(layer, {}).get("null_low")),
+                number(by_layer.get(layer, {}).get("null_high")),
+                number(by_layer.get(layer, {}).get("p_value")) < 0.05,
+            )
+            for layer in layers
+        ]
+        title = f"{view_title(labels, offset)}: {classes}"
+        best = max((p for p in points if np.isfinite(p.value)), key=lambda p: p.value, default=None)
+        label = f"Silhouette over layers. {title}."
+        if best is not None:
+            label += f" Largest {fixed(best.value)} at {layer_name(best.layer)}."
+        curves.append(
+            Curve(
+                key=f"{labels}-{offset}",
+                title=title,
+                picture=depth_curve(points, (ticks[0], ticks[-1]), [layer_tick(layer) for layer in layers], label),
+                rows=tuple(_table_row(layer, by_layer[layer]) for layer in layers if layer in by_layer),
+            )
+        )
+    return tuple(curves)
+
+
+def _table_row(layer: str, row: Row) -> tuple[str, ...]:
+    return (
+        layer_name(layer),
+        row.get("groups", ""),
+        fixed(number(row.get("silhouette")), 3),
+        fixed(number(row.get("null_mean")), 3),
+        f"{fixed(number(row.get('null_low')), 3)} to {fixed(number(row.get('null_high')), 3)}",
+        significance(number(row.get("p_value"))),
+        fixed(number(row.get("cophenetic"))),
+        fixed(number(row.get("adjusted_rand"))),
+    )

@@ -1,0 +1,313 @@
+"""Reads a run folder: each part as plain records and arrays, or None where the folder lacks it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from asr_introspect.errors import IntrospectError
+from asr_introspect.files import FORMAT, read_json
+
+Row = dict[str, str]
+
+MOST_LETTERS = 1000
+"""So many relevance windows are read at most: a page cannot carry more."""
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Mean aligned windows of one kind of label.
+
+    ``mean`` ``(G, F, W)``, ``count`` ``(G, W)``; ``anchor`` is the position the found frame lies on;
+    ``frequencies`` ``(F,)`` in Hz.
+    """
+
+    groups: tuple[str, ...]
+    mean: np.ndarray
+    count: np.ndarray
+    anchor: int
+    frame_seconds: float
+    frequencies: np.ndarray
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """The relevance of every letter of the chosen utterance.
+
+    ``windows`` ``(N, F, W)`` float16, each a letter's map over its ``scale`` ``(N,)``; ``starts`` ``(N,)`` first
+    input frame of each window; ``spectrogram`` and ``sentence`` ``(F, T)``; ``attributes`` as the run stored
+    them (composite, against, ...). Of very many letters the first ``MOST_LETTERS``.
+    """
+
+    windows: np.ndarray
+    scale: np.ndarray
+    starts: np.ndarray
+    scores: np.ndarray
+    symbols: tuple[str, ...]
+    steps: np.ndarray
+    instances: np.ndarray
+    spectrogram: np.ndarray
+    sentence: np.ndarray
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ClusterMap:
+    """Distances between groups at one layer, in one metric ("" if not recorded), and their tree.
+
+    ``distance`` ``(G, G)``, ``linkage`` ``(G - 1, 4)`` as SciPy writes it, ``order`` ``(G,)`` of the leaves.
+    """
+
+    labels: str
+    offset: str
+    weight: str
+    layer: str
+    groups: tuple[str, ...]
+    distance: np.ndarray
+    linkage: np.ndarray
+    order: np.ndarray
+    metric: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds. A part that the folder lacks is None (records) or empty (tables).
+
+    ``overshadowing``: per layer ``|grand mean| / |pattern|`` of each letter; ``left_out``: letters too rare
+    for profiles, with their counts.
+    """
+
+    folder: Path
+    record: Mapping[str, Any]
+    model: Mapping[str, Any]
+    corpus: Mapping[str, Any]
+    findings: list[dict[str, Any]]
+    utterances: list[Row]
+    instances: list[Row]
+    offsets: list[Row]
+    lags: list[Row]
+    skipped: list[Row]
+    evidence: list[Row]
+    patterns: Patterns | None
+    relevance: Relevance | None
+    clusters: list[ClusterMap]
+    overshadowing: Mapping[str, np.ndarray]
+    left_out: tuple[str, ...]
+    sound: Path | None
+
+    @property
+    def part(self) -> Mapping[str, Any]:
+        """The record of ``introspect``: argv, settings, seed, versions, revision, complete."""
+        found: Mapping[str, Any] = self.record.get("parts", {}).get("introspect", {})
+        return found
+
+
+def read_run(folder: Path | str) -> Run:
+    """The parts of a run folder that ``introspect`` wrote.
+
+    Raises
+    ------
+    IntrospectError
+        The folder is missing or not of a run, it was written by a newer version, or a file in it is damaged.
+    """
+    folder = Path(folder)
+    if not (folder / "run.json").is_file():
+        what = "is not a run (it has no run.json)" if folder.is_dir() else "does not exist"
+        raise IntrospectError(f"{folder} {what}; make one with: asr-introspect introspect --out {folder}")
+    record = _mapping(folder / "run.json")
+    if not isinstance(record.get("format"), int) or record["format"] > FORMAT:
+        raise IntrospectError(f"{folder} was written by a newer asr-introspect; update it to read the run")
+    if not isinstance(record.get("parts"), dict) or "introspect" not in record["parts"]:
+        raise IntrospectError(
+            f"{folder} holds no introspection; add it with: asr-introspect introspect --out {folder}"
+        )
+    corpus = _mapping(folder / "corpus.json")
+    findings = read_json(folder / "findings.json") if (folder / "findings.json").exists() else []
+    overshadowing, left_out = _overshadowing(folder / "profiles.h5")
+    sound = folder / "audio" / f"{int(corpus.get('chosen') or 0):05d}.flac"
+    return Run(
+        folder=folder,
+        record=record,
+        model=_mapping(folder / "model.json"),
+        corpus=corpus,
+        findings=[finding for finding in findings if isinstance(finding, dict)],
+        utterances=read_table(folder / "utterances.csv"),
+        instances=read_table(folder / "instances.csv"),
+        offsets=read_table(folder / "offsets.csv"),
+        lags=read_table(folder / "lags.csv"),
+        skipped=read_table(folder / "skipped.csv"),
+        evidence=read_table(folder / "clusters.csv"),
+        patterns=_patterns(folder / "patterns.h5"),
+        relevance=_relevance(folder / "relevance.h5"),
+        clusters=_clusters(folder / "clusters.h5"),
+        overshadowing=overshadowing,
+        left_out=left_out,
+        sound=sound if sound.is_file() else None,
+    )
+
+
+def number(text: Any) -> float:
+    """The number in a cell of a table or a JSON value; NaN where there is none."""
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def read_table(path: Path) -> list[Row]:
+    """The rows of a CSV with a header, empty where the file does not exist."""
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [{name: value or "" for name, value in row.items() if name} for row in csv.DictReader(file)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise IntrospectError(f"cannot read {path}: {error}") from error
+
+
+def _mapping(path: Path) -> Mapping[str, Any]:
+    """A JSON object, empty where the file does not exist."""
+    if not path.exists():
+        return {}
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise IntrospectError(f"{path} is damaged: it should hold a JSON object")
+    return value
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file; an error that names it where it is damaged or lacks what it should hold."""
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        reason = str(error).strip("'\"").splitlines()[0]
+        raise IntrospectError(
+            f"{path} is damaged ({reason}); delete it and run introspect again on the folder"
+        ) from error
+
+
+def texts(values: Any) -> tuple[str, ...]:
+    """Strings as HDF5 gives them (bytes or text) as text."""
+    return tuple(value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values)
+
+
+def _patterns(path: Path) -> Patterns | None:
+    if not path.exists():
+        return None
+    with _opened(path) as file:
+        if "letters" not in file:
+            return None
+        group = file["letters"]
+        return Patterns(
+            groups=texts(group.attrs["groups"]),
+            mean=group["mean"][()].astype(np.float64),
+            count=group["count"][()],
+            anchor=int(group.attrs.get("anchor", -group.attrs.get("first_position", -101))),
+            frame_seconds=float(group.attrs.get("frame_seconds", 0.01)),
+            frequencies=(group if "frequencies" in group else file)["frequencies"][()],
+        )
+
+
+def _relevance(path: Path) -> Relevance | None:
+    if not path.exists():
+        return None
+    with _opened(path) as file:
+        if "lrp" not in file:
+            return None
+        group = file["lrp"]
+
+        def array(name: str) -> np.ndarray:
+            return np.asarray((group if name in group else file)[name][()])
+
+        return Relevance(
+            windows=np.asarray(group["windows"][:MOST_LETTERS]),
+            scale=array("scale").astype(float) if "scale" in group else np.ones(len(group["starts"])),
+            starts=array("starts").astype(int),
+            scores=array("scores").astype(float),
+            symbols=texts(array("symbol")),
+            steps=array("step").astype(int),
+            instances=array("instance").astype(int),
+            spectrogram=array("spectrogram").astype(float),
+            sentence=array("sentence").astype(float),
+            attributes={**file.attrs, **group.attrs},
+        )
+
+
+def _overshadowing(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Per layer the length of the letters' grand mean over that of each letter's pattern, and who is missing."""
+    if not path.exists():
+        return {}, ()
+    ratios, left_out = {}, ()
+    with _opened(path) as file:
+        place = next((f"letters/{o}/activation" for o in ("gradient", "none") if f"letters/{o}/activation" in file), "")
+        for layer in sorted(file[place], key=depth) if place else ():
+            group = file[place][layer]
+            names = texts(group["group"][()])
+            letters = [i for i, name in enumerate(names) if name not in (" ", "'")]
+            left_out = texts(group.attrs.get("left_out", ()))
+            if len(letters) > 1:
+                ratios[layer] = overshadowed(group["mean"][()][letters])
+    return ratios, left_out
+
+
+def overshadowed(means: np.ndarray) -> np.ndarray:
+    """``|grand mean| / |pattern|`` of each group, ``(G,)``: how far what all share outweighs what is its own.
+
+    Parameters
+    ----------
+    means
+        ``(G, ...)``; cells that a group lacks (NaN) are left out of its lengths. A pattern of length 0 has the
+        ratio NaN.
+    """
+    flat = means.reshape(len(means), -1).astype(np.float64)
+    known = np.isfinite(flat).all(axis=0)
+    grand = flat[:, known].mean(axis=0)
+    sizes = np.linalg.norm(flat[:, known] - grand, axis=1)
+    return np.asarray(np.linalg.norm(grand) / np.where(sizes > 0, sizes, np.nan))
+
+
+def _clusters(path: Path) -> list[ClusterMap]:
+    """Every map of ``/LABELS/OFFSET/WEIGHT/LAYER``, layers in the order of the network."""
+    if not path.exists():
+        return []
+    found = []
+    with _opened(path) as file:
+        for labels in file:
+            for offset in file[labels]:
+                for weight in file[labels][offset]:
+                    for layer, group in file[labels][offset][weight].items():
+                        if isinstance(group, h5py.Group):
+                            found.append(_cluster(group, labels, offset, weight, layer))
+    return sorted(found, key=lambda it: (it.labels, it.offset, it.weight, depth(it.layer)))
+
+
+def _cluster(group: h5py.Group, labels: str, offset: str, weight: str, layer: str) -> ClusterMap:
+    names = group["groups"][()] if "groups" in group else group.attrs["groups"]
+    return ClusterMap(
+        labels=labels,
+        offset=offset,
+        weight=weight,
+        layer=layer,
+        groups=texts(names),
+        distance=group["distance"][()].astype(np.float64),
+        linkage=group["linkage"][()].astype(np.float64),
+        order=group["order"][()].astype(int),
+        metric=str(group.attrs.get("metric", "")),
+    )
+
+
+def depth(layer: str) -> int:
+    """The place of a layer: 0 for ``input``, n for ``layern``; foreign names come last."""
+    if layer == "input":
+        return 0
+    digits = layer.removeprefix("layer")
+    return int(digits) if digits.isdigit() else 1000

@@ -1,0 +1,218 @@
+"""The top of the page: which model, which speech, how well it hears it, and how the page came about."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from asr_introspect.reporting.charts import Whisker, WhiskerChart, whiskers
+from asr_introspect.reporting.run import Run, number
+from asr_introspect.reporting.words import counted, duration, fixed, percent, percent_range
+
+WEAK = 0.22
+"""Above this letter error the first line says that the recogniser is a weak one."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """An error rate in words."""
+
+    name: str
+    rate: str
+    interval: str
+    basis: str
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the run that the page links to."""
+
+    name: str
+    size: str
+    holds: str
+
+
+@dataclass(frozen=True)
+class SummaryView:
+    """Everything above and below the figures."""
+
+    title: str
+    speech_name: str
+    notices: tuple[str, ...]
+    model: tuple[tuple[str, str], ...]
+    speech: tuple[tuple[str, str], ...]
+    rates: tuple[Rate, ...]
+    speakers: WhiskerChart | None
+    findings: tuple[Mapping[str, Any], ...]
+    skipped: tuple[tuple[str, str], ...]
+    skipped_more: int
+    command: str
+    made: tuple[tuple[str, str], ...]
+    files: tuple[File, ...]
+
+
+HOLDS = {
+    "report.md": "this page as text",
+    "findings.json": "the findings with their numbers",
+    "corpus.json": "speakers and error rates",
+    "model.json": "the recogniser's header",
+    "run.json": "command, settings, versions, hashes",
+    "utterances.csv": "a row per utterance: reference, hypothesis, edits",
+    "instances.csv": "a row per letter and phoneme instance",
+    "offsets.csv": "found positions per letter and layer",
+    "lags.csv": "lags per method, layer and letter",
+    "skipped.csv": "what was left out, and why",
+    "clusters.csv": "silhouettes, nulls, cophenetic correlations",
+    "clusters.h5": "distances and trees",
+    "patterns.h5": "mean aligned windows, counts, variances",
+    "profiles.h5": "mean activations per layer",
+    "relevance.h5": "relevance windows and the conservation ledger",
+}
+
+
+def summary_view(run: Run) -> SummaryView:
+    """The frame of the page."""
+    corpus, model = run.corpus, run.model
+    name = str(model.get("name") or "a recogniser")
+    return SummaryView(
+        title=f"Inside the recogniser “{name}”",
+        speech_name=PurePath(str(corpus["path"])).name if corpus.get("path") else "this speech",
+        notices=_notices(run),
+        model=_model_facts(model),
+        speech=_speech_facts(corpus),
+        rates=tuple(
+            rate
+            for rate in (
+                _rate("Letter error", corpus.get("letter_error"), "reference characters"),
+                _rate("Word error", corpus.get("word_error"), "reference words"),
+            )
+            if rate is not None
+        ),
+        speakers=_speakers(corpus),
+        findings=tuple(finding for finding in run.findings if finding.get("sentence")),
+        skipped=tuple((row.get("item", ""), row.get("reason", "")) for row in run.skipped[:200]),
+        skipped_more=max(len(run.skipped) - 200, 0),
+        command=shlex.join(str(word) for word in run.part.get("argv", ())),
+        made=_made(run),
+        files=tuple(
+            File(name, _size((run.folder / name).stat().st_size), holds)
+            for name, holds in HOLDS.items()
+            if (run.folder / name).is_file()
+        ),
+    )
+
+
+def _notices(run: Run) -> tuple[str, ...]:
+    """What a reader must know before anything else, most important first."""
+    notices = []
+    corpus = run.corpus
+    if corpus.get("synthetic"):
+        notices.append("The voices in this report are synthetic: no person speaks in this corpus.")
+    error, where = model_error(run)
+    if error > WEAK:
+        notices.append(
+            f"The recogniser is a weak one: its letter error is {percent(error)} {where}, above "
+            f"{percent(WEAK, 0)}. What is shown is what this recogniser does, not what a good one would."
+        )
+    if run.part.get("complete") is False:
+        notices.append("The run was stopped before it was complete; the same command goes on with it.")
+    return tuple(notices)
+
+
+def model_error(run: Run) -> tuple[float, str]:
+    """The recogniser's letter error and where it was measured: its own held-out figure, else this corpus's."""
+    training = run.model.get("training") or {}
+    for key, where in (("test_error", "on test speakers"), ("error", "on its development speakers")):
+        if np.isfinite(number(training.get(key))):
+            return number(training[key]), where
+    return number((run.corpus.get("letter_error") or {}).get("rate")), "on this corpus"
+
+
+def _model_facts(model: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    network, training, features = (model.get(key) or {} for key in ("network", "training", "features"))
+    facts = []
+    if model.get("path"):
+        facts.append(("Checkpoint", f"{model['path']}" + (" (bundled)" if model.get("bundled") else "")))
+    if network:
+        widths = f"{network.get('narrow')} and {network.get('wide')} channels, {network.get('activation')}"
+        facts.append(("Network", f"Wav2Letter, {widths}"))
+    if np.isfinite(number(model.get("parameters"))):
+        facts.append(("Parameters", f"{number(model['parameters']) / 1e6:.1f} million"))
+    if features:
+        facts.append(
+            ("Input", f"{features.get('mels')} Mel bands, log, z-normalised per {features.get('normalise')}")
+        )
+    if training:
+        hours, updates = number(training.get("hours")), number(training.get("updates"))
+        parts = [f"{fixed(hours, 1)} hours of speech" if np.isfinite(hours) else ""]
+        parts.append(f"{updates:,.0f} updates" if np.isfinite(updates) else "")
+        facts.append(("Trained on", ", ".join(part for part in parts if part) or "not recorded"))
+    return tuple(facts)
+
+
+def _speech_facts(corpus: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    facts = [("Corpus", str(corpus["path"]))] if corpus.get("path") else []
+    if np.isfinite(number(corpus.get("utterances"))):
+        amount = f"{counted(number(corpus['utterances']), 'utterance')}, {duration(number(corpus.get('seconds')))}"
+        facts.append(("Speech", f"{amount}, {counted(number(corpus.get('speakers')), 'speaker')}"))
+    if np.isfinite(number(corpus.get("skipped"))):
+        facts.append(("Skipped", counted(number(corpus["skipped"]), "item")))
+    return tuple(facts)
+
+
+def _rate(name: str, found: Any, unit: str) -> Rate | None:
+    if not isinstance(found, Mapping) or not np.isfinite(number(found.get("rate"))):
+        return None
+    basis = f"{number(found.get('edits')):,.0f} edits over {number(found.get('length')):,.0f} {unit}"
+    over = f"; 95 % bootstrap over {found['over']}" if found.get("over") else ""
+    return Rate(
+        name,
+        percent(number(found["rate"])),
+        percent_range(number(found.get("low")), number(found.get("high"))),
+        basis + over,
+    )
+
+
+def _speakers(corpus: Mapping[str, Any]) -> WhiskerChart | None:
+    sexes = {"F": "woman", "M": "man"}
+    rows = []
+    for found in corpus.get("per_speaker") or []:
+        name = str(found.get("speaker") or "unnamed")
+        sex = sexes.get(str(found.get("sex") or ""), "")
+        rows.append(
+            Whisker(
+                f"{name} ({sex})" if sex and sex != name else name,
+                number(found.get("letter_error")),
+                number(found.get("low")),
+                number(found.get("high")),
+                int(np.nan_to_num(number(found.get("utterances")))),
+            )
+        )
+    return whiskers(rows, percent, reference=0.0) if rows else None
+
+
+def _made(run: Run) -> tuple[tuple[str, str], ...]:
+    part = run.part
+    facts = [("Seed", str(part.get("seed", "")))]
+    if part.get("revision"):
+        facts.append(("Code revision", str(part["revision"])))
+    versions = part.get("versions") or {}
+    facts.append(("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())))
+    for name, value in (run.record.get("identity") or {}).items():
+        facts.append((f"{str(name).capitalize()} SHA-256", str(value)))
+    settings = part.get("settings") or {}
+    facts.append(("Settings", ", ".join(f"{name} {_plain(value)}" for name, value in settings.items())))
+    return tuple((name, text) for name, text in facts if text)
+
+
+def _plain(value: Any) -> str:
+    return {None: "none", True: "yes", False: "no"}.get(value, str(value)) if not isinstance(value, (list, dict)) else str(value)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{max(count / 1e3, 0.1):.1f} kB"

@@ -1,0 +1,132 @@
+"""When letters are emitted and where in the sound their evidence was found."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr_introspect.reporting.charts import Whisker, WhiskerChart, histogram, whiskers
+from asr_introspect.reporting.geometry import geometry_of
+from asr_introspect.reporting.run import Run, depth, number
+from asr_introspect.reporting.words import counted, fixed, layer_name, letter_name, milliseconds
+
+SHOWN_MS = 300
+"""The histogram's half width; what lies outside is counted in words."""
+
+
+@dataclass(frozen=True)
+class LagRow:
+    """A row of the table of lags, in words."""
+
+    what: str
+    count: str
+    median: str
+    interval: str
+    mean: str
+
+
+@dataclass(frozen=True)
+class OffsetHistogram:
+    """Distances of found frames from their step's centre."""
+
+    method: str
+    picture: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class TimingView:
+    """Lags over all letters, per letter, and histograms of offsets; each may be empty."""
+
+    rows: tuple[LagRow, ...]
+    per_letter: tuple[tuple[str, WhiskerChart], ...]
+    histograms: tuple[OffsetHistogram, ...]
+
+
+def timing_view(run: Run) -> TimingView | None:
+    """Lags and offsets, or None where the run has neither."""
+    histograms = _histograms(run)
+    if not run.lags and not histograms:
+        return None
+    ordered = sorted(run.lags, key=lambda row: (row.get("method") != "emission", row.get("method"), depth(row["layer"])))
+    rows = tuple(
+        LagRow(
+            what=lag_name(row["method"], row["layer"]),
+            count=fixed(number(row.get("count")), 0),
+            median=milliseconds(number(row.get("median_ms"))),
+            interval=_interval(number(row.get("low_ms")), number(row.get("high_ms"))),
+            mean=milliseconds(number(row.get("mean_ms"))),
+        )
+        for row in ordered
+        if row.get("group") == "all"
+    )
+    return TimingView(rows, _per_letter(run), histograms)
+
+
+def lag_name(method: str, layer: str) -> str:
+    """What a lag is of, in words."""
+    if method in ("emission", "none", "step"):
+        return "emission (the step's own time)"
+    return f"found by {method}, {layer_name(layer)}"
+
+
+def _interval(low: float, high: float) -> str:
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return "no interval"
+    return f"{fixed(low, 0, sign=True)} to {milliseconds(high)}"
+
+
+def _per_letter(run: Run) -> tuple[tuple[str, WhiskerChart], ...]:
+    """A chart of medians per letter for each method at its shallowest layer, at most two."""
+    places: dict[str, str] = {}
+    for row in run.lags:
+        method, layer = row["method"], row["layer"]
+        if method not in places or depth(layer) < depth(places[method]):
+            places[method] = layer
+    charts = []
+    for method in sorted(places, key=lambda name: (name != "emission", name != "gradient", name))[:2]:
+        rows = [
+            Whisker(
+                letter_name(row["group"]),
+                number(row.get("median_ms")),
+                number(row.get("low_ms")),
+                number(row.get("high_ms")),
+                int(np.nan_to_num(number(row.get("count")))),
+            )
+            for row in run.lags
+            if (row["method"], row["layer"]) == (method, places[method]) and row["group"] != "all"
+        ]
+        rows.sort(key=lambda it: (not np.isfinite(it.value), it.value))
+        if rows:
+            charts.append((lag_name(method, places[method]), whiskers(rows, milliseconds, reference=0.0)))
+    return tuple(charts)
+
+
+def _histograms(run: Run) -> tuple[OffsetHistogram, ...]:
+    """A histogram per method of how far the found input frame lies from the step's centre."""
+    geometry = geometry_of(run)
+    steps = {row["instance"]: number(row.get("step")) for row in run.instances if row.get("kind") == "letter"}
+    values: dict[str, list[float]] = defaultdict(list)
+    for row in run.offsets:
+        step, found = steps.get(row.get("instance", "")), number(row.get("input"))
+        if step is not None and np.isfinite(found):
+            centre = geometry.step_frames * step + geometry.centre
+            values[row.get("method", "")].append(1000 * geometry.frame_seconds * (found - centre))
+    result = []
+    for method, offsets in values.items():
+        array = np.array(offsets)
+        width = 1000 * geometry.frame_seconds
+        shown = array[np.abs(array) <= SHOWN_MS]
+        tally = Counter(np.floor((shown + SHOWN_MS) / width).astype(int).tolist())
+        heights = [tally.get(i, 0) for i in range(int(2 * SHOWN_MS / width) + 1)]
+        low, high = np.quantile(array, (0.25, 0.75))
+        beyond = 1 - len(shown) / len(array)
+        summary = (
+            f"{counted(len(array), 'letter')}; median {milliseconds(float(np.median(array)))}, middle half "
+            f"{fixed(float(low), 0, sign=True)} to {milliseconds(float(high))}; {fixed(100 * beyond, 1)} % lie "
+            f"more than {SHOWN_MS} ms away and are not drawn"
+        )
+        result.append(OffsetHistogram(method, histogram(heights, -SHOWN_MS, width, "ms", summary), summary))
+    return tuple(result)
