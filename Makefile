@@ -1,39 +1,47 @@
-# Two commands for a fresh machine with Python 3.11 and make: `make demo` and `make test`.
+# `make demo` and `make test` need Python 3.11 or newer and make, nothing else; both install into .venv first.
+#
+#   make demo [CORPUS=path/to/LibriSpeech/dev-clean] [OUT=runs/demo]
+#   make check        ruff, mypy, quick tests
+#   make test         all tests but those of scale [TESTS=tests/corpus]
+#   make test-scale   Dask, transformers, documentation
+
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+VENV ?= .venv
+OUT ?= runs/demo
+TESTS ?= tests
+BIN := $(VENV)/bin
+# Two processes of one thread each: tests are small, threads would only wait for each other.
+PYTEST := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo check test test-scale clean
+.PHONY: demo check test test-scale
+.DELETE_ON_ERROR:
 
-# The main job on the demo corpus, or on speech of yours: make demo CORPUS=path/to/LibriSpeech/dev-clean
-demo: .venv/installed
-	$(BIN)/asr-introspect demo --out runs/demo $(if $(CORPUS),--corpus "$(CORPUS)")
+demo: $(VENV)/installed
+	$(BIN)/asr-introspect demo --out "$(OUT)" $(if $(CORPUS),--corpus "$(CORPUS)")
 
-# Lint, types, and the tests on arrays and tiny nets.
-check: .venv/installed-test
+check: $(VENV)/installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not speech and not scale" -n 2
+	$(PYTEST) -m "not speech and not scale"
 
-# The above and: the demo corpus and net, real speech where it lies, every command, bad input, the page in a browser.
-test: .venv/installed-test
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not scale" -n 2
+test: $(VENV)/installed-for-tests
+	$(PYTEST) -m "not scale"
 
-test-scale: .venv/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m scale
+test-scale: $(VENV)/installed-for-tests
+	$(PYTEST) -m scale
 
-.venv/installed: pyproject.toml setup.py constraints.txt
-	$(PYTHON) -m venv .venv
-	$(INSTALL) --editable .
-	touch $@
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: none found" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: $(PYTHON) is older" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
 
-.venv/installed-test: .venv/installed
-	$(INSTALL) --editable ".[test,phones,peers]"
-	touch $@
+$(VENV)/installed: pyproject.toml setup.py constraints.txt | $(BIN)/python
+	$(INSTALL) .
+	@touch $@
 
-clean:
-	rm -rf .venv build *.egg-info
+$(VENV)/installed-for-tests: pyproject.toml setup.py constraints.txt | $(BIN)/python
+	$(INSTALL) '.[test,phones,peers]'
+	@touch $@ $(VENV)/installed

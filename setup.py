@@ -5,5 +5,8 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["asr_introspect*"]), "asr_introspect.data"],
     package_dir={"asr_introspect.data": "data"},
-    package_data={"asr_introspect.data": ["models/*.safetensors", "demo/**/*"]},
+    package_data={
+        "*": ["*.csv", "*.json", "*.npz", "*.tsv", "*.txt", "*.safetensors", "templates/*"],
+        "asr_introspect.data": ["models/*.safetensors", "demo/**/*"],
+    },
 )
