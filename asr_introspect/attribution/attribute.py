@@ -49,7 +49,8 @@ def attribute(
         found["layer9"].starts    # (N,) first position of each window in layer 9's own positions
     """
     parts: dict[str, list[Relevance]] = {}
-    for _, found in attribute_chunks(
+    order: list[torch.Tensor] = []
+    for rows, found in attribute_chunks(
         network,
         inputs,
         targets,
@@ -62,10 +63,14 @@ def attribute(
         chunk=chunk,
         **options,
     ):
+        order.append(rows)
         for name, relevance in found.items():
             kept = relevance if reduce is None else replace(relevance, windows=reduce(relevance.windows))
             parts.setdefault(name, []).append(kept)
     joined = {name: join(pieces) for name, pieces in parts.items()}
+    rows = torch.cat(order)
+    if bool((rows[1:] < rows[:-1]).any()):
+        joined = {name: relevance.take(rows.argsort()) for name, relevance in joined.items()}
     if at is not None:
         return joined
     (only,) = joined.values()
@@ -145,9 +150,11 @@ def attribute_chunks(
     if targets.dim() != 2 or targets.is_floating_point():
         raise UsageError("targets must be integers (N, 3): item, output step, class; or (N, 2): item, class")
     question = Question(network, inputs, targets, composite, lengths, at, against, output_axis, chunk)
+    if not len(targets):
+        session = question.session()
+        yield targets[:, 0], {name: session.blank(name, slice(0, 0)) for name in session.layers}
+        return
     for rows, alone in _groups(question):
-        if not len(rows):
-            continue
         for part, found in function(alone, **options):
             yield rows[part], found
 
@@ -162,8 +169,6 @@ def _groups(question: Question) -> Iterator[tuple[torch.Tensor, Question]]:
     items = targets[:, 0]
     if bool((items < 0).any()) or bool((items >= len(question.inputs)).any()):
         raise UsageError(f"a target's item is not below {len(question.inputs)}")
-    if bool((items[1:] < items[:-1]).any()):
-        raise UsageError("with lengths and a network that does not take them, targets must be sorted by item")
     for item in torch.unique(items).tolist():
         rows = everything[items == item]
         length = int(question.lengths[item])

@@ -93,7 +93,7 @@ def assign(program: Program, composite: str | Mapped | Rule) -> dict[Node, Rule]
                     raise UsageError(f"{operation.layer}: a non-linearity can only take the rule 'pass'")
                 continue
             case Mixing(kind=kind):
-                if kind == "unknown":
+                if kind not in _DEFAULTS:
                     raise _refusal(operation)
                 chosen[node] = Rule(_DEFAULTS[kind], norm.parts)
             case Affine() | Sum() | Convolution(pooling=True):

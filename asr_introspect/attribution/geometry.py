@@ -87,6 +87,8 @@ def _union(parts: list[Window | None]) -> Window | None:
         return None
     if len(known) == 1:
         return known[0]
+    if not len(known[0].starts):
+        return known[0]
     first = torch.stack([part.starts for part in known]).amin(0)
     ends = torch.stack([part.starts + part.starts.new_tensor(part.widths) for part in known]).amax(0)
     return Window(first, tuple(int(size) for size in (ends - first).amax(0)))
@@ -124,8 +126,8 @@ def receptive_field(
 ) -> dict[str, Cone | None]:
     """The cone of each layer named, from the network's graph on these inputs ``(B, C, *S)``.
 
-    None: the layer is seen whole (attention, recurrence, global pooling, a matrix over all positions lie
-    above it).
+    Where a step has no known geometry, the cone is measured: see :func:`measured_field`. None: the layer is
+    seen whole (attention, recurrence, global pooling, a matrix over all positions lie above it).
 
     Raises UsageError for unknown layers.
     """
@@ -139,8 +141,59 @@ def receptive_field(
     for name, node in nodes.items():
         here = found.get(node)
         if here is None:
-            cones[name] = None
+            cones[name] = measured_field(network, inputs, name) if axes > 0 else None
             continue
         jump = tuple(float(step) for step in (here.starts[-1] - here.starts[0]) / (len(samples) - 1))
         cones[name] = Cone(here.widths, jump, tuple(int(start) for start in here.starts[0]))
     return cones
+
+
+def measured_field(network: nn.Module, inputs: torch.Tensor, layer: str = "input") -> Cone | None:
+    """The cone of a layer by the support of gradients: what changes an output, on noise around ``inputs``.
+
+    Two neighbouring output positions in the middle are looked at, on three draws each. None where their
+    support reaches an edge of the layer, or does not move with the position: then it cannot be told from
+    seeing it whole.
+    """
+    generator = torch.Generator().manual_seed(0)
+    first: list[torch.Tensor] = []
+    last: list[torch.Tensor] = []
+    for _ in range(3):
+        noise = torch.randn(inputs.shape, generator=generator, dtype=torch.float64).to(inputs)
+        graph = record(network, inputs + noise, live=True)
+        node, output = graph.layer(layer), graph.output.tensor
+        if node.tensor.dim() < 3 or node.tensor.dim() != output.dim():
+            return None
+        middle = [size // 2 for size in output.shape[2:]]
+        bounds = [_support(output, node.tensor, [at + step for at in middle]) for step in (0, 1)]
+        first.append(torch.stack([low for low, _ in bounds]))
+        last.append(torch.stack([high for _, high in bounds]))
+    low, high = torch.stack(first).amin(0), torch.stack(last).amax(0)
+    size = low.new_tensor(node.tensor.shape[2:])
+    if bool((low <= 0).any()) or bool((high >= size - 1).any()):
+        return None
+    jump = low[1] - low[0]
+    if bool((jump <= 0).any()) or bool((high[1] - high[0] != jump).any()):
+        return None
+    origin = low[0] - jump * jump.new_tensor(middle)
+    width = (high - low + 1).amax(0)
+    return Cone(
+        tuple(int(size) for size in width),
+        tuple(float(step) for step in jump),
+        tuple(int(start) for start in origin),
+    )
+
+
+def _support(
+    output: torch.Tensor, values: torch.Tensor, position: list[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """First and last position per axis of ``values`` ``(B, C, *S)`` that change the output at a position."""
+    at = [min(step, size - 1) for step, size in zip(position, output.shape[2:], strict=True)]
+    score = output[0].movedim(0, -1)[tuple(at)].sum()
+    (gradient,) = torch.autograd.grad(score, values, retain_graph=True, allow_unused=True)
+    if gradient is None:
+        return torch.zeros(len(at), dtype=torch.long), torch.zeros(len(at), dtype=torch.long)
+    where = (gradient[0] != 0).any(0).nonzero()
+    if not len(where):
+        return torch.zeros(len(at), dtype=torch.long), torch.zeros(len(at), dtype=torch.long)
+    return where.amin(0), where.amax(0)

@@ -96,10 +96,6 @@ class Graph:
             raise UsageError(f"layer {name!r} is used {len(calls)} times, name one of its calls: {names}")
         return calls[0]
 
-    def consumers(self, node: Node) -> list[Node]:
-        """The nodes that read a node's value."""
-        return [other for other in self.nodes if node in other.sources()]
-
 
 def _leaves(structure: Any) -> Iterator[Any]:
     if isinstance(structure, (tuple, list)):
@@ -291,11 +287,14 @@ def takes_lengths(network: nn.Module) -> bool:
     return "lengths" in inspect.signature(network.forward).parameters
 
 
-def record(network: nn.Module, inputs: torch.Tensor, lengths: torch.Tensor | None = None) -> Graph:
+def record(
+    network: nn.Module, inputs: torch.Tensor, lengths: torch.Tensor | None = None, live: bool = False
+) -> Graph:
     """Runs the network once on ``inputs`` and returns its graph with all values.
 
-    ``lengths`` is handed on if the network has such an argument. Hooks that the recording needs are removed
-    again whatever happens; parameters, buffers and modes are not touched.
+    ``lengths`` is handed on if the network has such an argument. ``live``: the values keep autograd's
+    history. Hooks that the recording needs are removed again whatever happens; parameters, buffers and modes
+    are not touched.
 
     Raises UsageError for a network in training mode, :class:`UnrecordedError` where code hides from the
     recorder, IntrospectError where a value was overwritten through a view.
@@ -328,10 +327,10 @@ def record(network: nn.Module, inputs: torch.Tensor, lengths: torch.Tensor | Non
     finally:
         for handle in handles:
             handle.remove()
-    return _finish(recorder, first, output)
+    return _finish(recorder, first, output, live)
 
 
-def _finish(recorder: _Recorder, first: Node, output: Any) -> Graph:
+def _finish(recorder: _Recorder, first: Node, output: Any, live: bool) -> Graph:
     if not isinstance(output, torch.Tensor):
         raise UsageError(f"the network must return one tensor, not {type(output).__name__}")
     last = recorder.by_id.get(id(output))
@@ -343,7 +342,10 @@ def _finish(recorder: _Recorder, first: Node, output: Any) -> Graph:
         for value in _leaves(node.value):
             if isinstance(value, torch.Tensor) and value is node.value and value._version != node.version:
                 raise IntrospectError(f"{node.module or node.name}: a value was overwritten through a view")
-        node.value = substitute(
-            node.value, lambda leaf: leaf.detach() if isinstance(leaf, torch.Tensor) else leaf
-        )
+        if not live:
+            node.value = substitute(node.value, _detached)
     return Graph(recorder.nodes, first, last, recorder.modules, recorder.used)
+
+
+def _detached(leaf: Any) -> Any:
+    return leaf.detach() if isinstance(leaf, torch.Tensor) else leaf

@@ -11,6 +11,7 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -604,10 +605,10 @@ def _reordering(node: Node) -> Operation:
     numbers = torch.arange(items * size, dtype=torch.float64, device=source.tensor.device)
     index = _call(node, {source: numbers.view(source.tensor.shape)})
     if index.shape[0] != items:
-        return _mixing(node, "linear")
+        return _mixing(node, "moves items")
     index = index.long().flatten(1) - size * torch.arange(items, device=index.device)[:, None]
     if bool((index != index[:1]).any()) or bool((index < 0).any()) or bool((index >= size).any()):
-        return _mixing(node, "linear")
+        return _mixing(node, "moves items")
     first = index[0]
     if node.tensor.dim() > 2 and node.tensor.shape[2:] == source.tensor.shape[2:]:
         start = int(first[0]) // source.tensor[0, 0].numel()
@@ -626,22 +627,6 @@ def _getitem(node: Node) -> Operation:
             else _mixing(node)
         )
     return _reordering(node)
-
-
-def _softmax(node: Node) -> Operation:
-    return _mixing(node, "softmax")
-
-
-def _layer_norm(node: Node) -> Operation:
-    return _mixing(node, "layer-norm")
-
-
-def _mean(node: Node) -> Operation:
-    return _mixing(node, "linear")
-
-
-def _largest(node: Node) -> Operation:
-    return _mixing(node, "selection")
 
 
 def _mixing(node: Node, kind: str = "unknown") -> Operation:
@@ -734,6 +719,13 @@ _REORDERINGS = {
     ),
 }
 
+_MIXING = {
+    "softmax": "softmax",
+    "layer_norm": "layer-norm",
+    **dict.fromkeys(("mean", "sum", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "interpolate"), "linear"),
+    **dict.fromkeys(("max", "amax", "adaptive_max_pool1d", "adaptive_max_pool2d"), "selection"),
+}
+
 _READERS: dict[str, Callable[[Node], Operation]] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _transposed_convolution),
@@ -753,10 +745,7 @@ _READERS: dict[str, Callable[[Node], Operation]] = {
     **dict.fromkeys(("cat", "concat", "concatenate"), _concatenation),
     **dict.fromkeys(_REORDERINGS, _reordering),
     "getitem": _getitem,
-    "softmax": _softmax,
-    "layer_norm": _layer_norm,
-    **dict.fromkeys(("mean", "sum", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "interpolate"), _mean),
-    **dict.fromkeys(("max", "amax", "adaptive_max_pool1d", "adaptive_max_pool2d"), _largest),
+    **{name: partial(_mixing, kind=kind) for name, kind in _MIXING.items()},
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -119,6 +119,29 @@ class Relevance:
         if self.windows.shape[1:] == self.shape and not bool(starts.any()):
             return self.windows
         return place(self.windows, starts, self.shape[-axes:])
+
+    def take(self, rows: torch.Tensor) -> Relevance:
+        """Some of the targets, or all in another order; ``rows`` are indices ``(n,)``."""
+        entries = tuple(
+            replace(
+                entry,
+                outgoing=entry.outgoing[rows],
+                incoming=entry.incoming[rows],
+                bias=entry.bias[rows],
+                stabiliser=entry.stabiliser[rows],
+            )
+            for entry in self.ledger.entries
+        )
+        residual = None if self.ledger.residual is None else self.ledger.residual[rows]
+        return replace(
+            self,
+            scores=self.scores[rows],
+            windows=self.windows[rows],
+            starts=self.starts[rows],
+            ledger=Ledger(entries, residual),
+            leak=self.leak[rows],
+            details={name: values[rows] for name, values in self.details.items()},
+        )
 
     def __len__(self) -> int:
         return len(self.scores)

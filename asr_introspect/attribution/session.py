@@ -12,11 +12,12 @@ from torch import nn
 from asr_introspect.attribution.canonical import Program, canonical
 from asr_introspect.attribution.geometry import Window, valid_positions, windows
 from asr_introspect.attribution.graph import Node, record
-from asr_introspect.attribution.operations import Operation
+from asr_introspect.attribution.operations import Mixing, Operation
 from asr_introspect.attribution.relevance import Coverage, Entry, Ledger, Relevance, Treatment
 from asr_introspect.attribution.rules import Rule
 from asr_introspect.attribution.sweep import Backward, Sweep
 from asr_introspect.attribution.targets import Targets, neuron_start, output_signal, resolve, top_layer
+from asr_introspect.attribution.whole import gradients_by_autograd
 from asr_introspect.attribution.windows import Signal, cut, place, reframe
 from asr_introspect.errors import IntrospectError, UsageError
 
@@ -31,6 +32,7 @@ class Session:
     Build it with :func:`prepare`; ``explain`` walks the targets and yields a result per chunk and layer.
     """
 
+    network: nn.Module
     program: Program
     layers: dict[str, Node]
     targets: Targets
@@ -90,6 +92,14 @@ class Session:
 
         ``whole``: on whole maps instead of cones, the slow way that the cones are tested against.
         """
+        if any(
+            isinstance(each, Mixing) and each.kind == "moves items"
+            for each in self.program.operations.values()
+        ):
+            if sweep.rules is not None or sweep.backward != "gradient":
+                raise UsageError("the network moves the batch axis; only gradient methods can explain it")
+            yield from self._by_autograd(chunk)
+            return
         for rows in self.chunks(chunk):
             part = self.targets.part(rows)
             entries: list[Entry] = []
@@ -115,6 +125,24 @@ class Session:
                 {
                     name: self._result(name, node, rows, found.get(node), entries, coverage, method)
                     for name, node in self.layers.items()
+                },
+            )
+
+    def _by_autograd(self, chunk: int | str) -> Iterator[tuple[slice, dict[str, Relevance]]]:
+        """One of autograd's passes per target: for networks whose batch axis does not stay first."""
+        graph = record(self.network, self.program.graph.input.tensor, self.lengths, live=True)
+        nodes = {name: graph.layer(name) for name in self.layers}
+        outputs = graph.output.tensor.movedim(self.output_axis, 1)
+        coverage = Coverage((Treatment("the network", "autograd", "gradient", "whole"),))
+        for rows in self.chunks(chunk):
+            found = gradients_by_autograd(outputs, nodes, self.targets.part(rows))
+            yield (
+                rows,
+                {
+                    name: self._result(
+                        name, nodes[name], rows, Signal(values, None), [], coverage, "gradient"
+                    )
+                    for name, values in found.items()
                 },
             )
 
@@ -157,7 +185,7 @@ class Session:
         coverage: Coverage,
         method: str,
     ) -> Relevance:
-        here = self.window(node, rows)
+        here = self.window(self.layers[name], rows)
         shape = tuple(node.tensor.shape[1:])
         count = rows.stop - rows.start
         if signal is None:
@@ -223,4 +251,4 @@ def prepare(
     axis = 1 if output_axis % axes == 1 else axes - 1
     outputs = graph.output.tensor.movedim(axis, 1)
     resolved = targets(outputs) if callable(targets) else resolve(targets, outputs, against)
-    return Session(canonical(graph, keep=nodes.values()), nodes, resolved, axis, lengths)
+    return Session(network, canonical(graph, keep=nodes.values()), nodes, resolved, axis, lengths)

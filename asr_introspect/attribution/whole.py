@@ -11,9 +11,11 @@ from asr_introspect.attribution.operations import Mixing
 from asr_introspect.attribution.relevance import Entry
 from asr_introspect.attribution.rules import stabilised_inverse
 from asr_introspect.attribution.windows import Signal
+from asr_introspect.errors import UsageError
 
 if TYPE_CHECKING:
     from asr_introspect.attribution.sweep import Sweep
+    from asr_introspect.attribution.targets import Targets
 
 
 def mixing(
@@ -56,6 +58,31 @@ def mixing(
     rule = sweep.rules[operation.node].name
     entries.append(Entry(operation.layer, rule, out, incoming, torch.zeros_like(out), out - incoming))
     return walked
+
+
+def gradients_by_autograd(
+    outputs: torch.Tensor, nodes: dict[str, Node], targets: Targets
+) -> dict[str, torch.Tensor]:
+    """Derivatives ``(N, *layer shape of one item)`` of the targets by layer; outputs ``(B, V, *U)`` are live.
+
+    Raises UsageError for a layer whose batch axis is not the first.
+    """
+    logits = outputs.movedim(1, -1)[(targets.items, *targets.positions.unbind(1))]
+    scores = (targets.coefficients * logits).sum(1)
+    tensors = [node.tensor for node in nodes.values()]
+    for name, tensor in zip(nodes, tensors, strict=True):
+        if tensor.shape[0] != len(outputs):
+            raise UsageError(f"layer {name!r} does not have the batch axis first: {tuple(tensor.shape)}")
+    found = {
+        name: torch.zeros_like(tensor[:1]).expand(len(targets), *tensor.shape[1:]).contiguous()
+        for name, tensor in zip(nodes, tensors, strict=True)
+    }
+    for row, item in enumerate(targets.items.tolist()):
+        gradients = torch.autograd.grad(scores[row], tensors, retain_graph=True, allow_unused=True)
+        for values, gradient in zip(found.values(), gradients, strict=True):
+            if gradient is not None:
+                values[row] = gradient[item]
+    return {name: values.detach() for name, values in found.items()}
 
 
 def _derivative(operation: Mixing, values: torch.Tensor, items: torch.Tensor) -> list[torch.Tensor]:

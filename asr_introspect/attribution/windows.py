@@ -74,6 +74,8 @@ def reframe(
     values: torch.Tensor, starts: torch.Tensor, new_starts: torch.Tensor, new_widths: Widths
 ) -> torch.Tensor:
     """The same values seen through other windows ``(N, C, *new_widths)``; zero where they had none."""
+    if not len(values):
+        return values.new_zeros(0, values.shape[1], *new_widths)
     shift = new_starts - starts
     widths = tuple(values.shape[2:])
     same = [bool((shift[:, axis] == shift[0, axis]).all()) for axis in range(shift.shape[1])]

@@ -118,10 +118,22 @@ def test_lengths_without_an_argument_mean_each_item_alone(inputs: torch.Tensor) 
     network = randomised(
         torch.nn.Sequential(torch.nn.Conv1d(6, 5, 5, padding=2), torch.nn.ReLU(), torch.nn.Conv1d(5, 3, 3))
     )
-    targets = torch.tensor([[0, 0, 1], [0, 117, 1], [1, 3, 0], [1, 72, 2]])
+    targets = torch.tensor([[0, 0, 1], [1, 3, 0], [0, 117, 1], [1, 72, 2]])
     found = attribute(network, inputs, targets, method="gradient", lengths=LENGTHS)
-    alone = attribute(network, inputs[1:, :, :75], targets[2:] * torch.tensor([0, 1, 1]), method="gradient")
-    assert deviation(found.windows[2:], alone.windows) < 1e-12
+    second = torch.tensor([1, 3])
+    alone = attribute(
+        network, inputs[1:, :, :75], targets[second] * torch.tensor([0, 1, 1]), method="gradient"
+    )
+    assert deviation(found.windows[second], alone.windows) < 1e-12
+
+
+def test_no_targets_give_no_windows(recogniser: Wav2Letter, inputs: torch.Tensor) -> None:
+    """A sentence in which nothing was recognised."""
+    nothing = torch.zeros(0, 3, dtype=torch.long)
+    for options in ({}, {"method": "occlusion"}, {"method": "gradient", "at": ["layer9", "input"]}):
+        found = attribute(recogniser, inputs, nothing, lengths=LENGTHS, **options)
+        windows = found["layer9"].windows if isinstance(found, dict) else found.windows
+        assert windows.shape == ((0, 5, 32) if isinstance(found, dict) else (0, 6, 206))
 
 
 @pytest.mark.parametrize(

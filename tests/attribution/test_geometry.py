@@ -9,6 +9,7 @@ from random_nets import KINDS, every_target, random_net, size_that_fits
 from torch import nn
 
 from asr_introspect.attribution import attribute, receptive_field
+from asr_introspect.errors import UsageError
 
 NETS = 50
 SIZE = 90
@@ -90,6 +91,54 @@ class Attending(nn.Module):
         steps = inputs.transpose(1, 2)
         attended, _ = self.attention(steps, steps, steps, need_weights=False)
         return self.head(self.norm(steps + attended)).transpose(1, 2)
+
+
+class Unfolded(nn.Module):
+    """A moving difference that no rule of geometry knows; local all the same."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return torch.diff(inputs, dim=-1).cumsum(1)
+
+
+def test_unknown_steps_are_measured_by_gradient_support() -> None:
+    network = randomised(
+        nn.Sequential(nn.Conv1d(4, 3, 5, stride=2, padding=2), Unfolded(), nn.Conv1d(3, 2, 3)), 2
+    )
+    inputs = torch.randn(1, 4, 80, dtype=torch.float64)
+    cone = receptive_field(network, inputs)["input"]
+    assert cone is not None
+    assert (cone.width, cone.jump, cone.first) == ((11,), (2.0,), (-2,))
+    targets = torch.tensor([[0, 3, 1], [0, 30, 0]])
+    found = attribute(network, inputs, targets, method="gradient")
+    assert found.coverage.whole
+    assert deviation(found.dense(), gradients(network, inputs, targets)) < 1e-12
+
+
+class TimeFirst(nn.Module):
+    """A recurrent net that moves the batch axis behind time, as many do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent = nn.LSTM(4, 3)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        hidden, _ = self.recurrent(inputs.permute(2, 0, 1))
+        return hidden.permute(1, 2, 0)
+
+
+@pytest.mark.parametrize("items", [2, 9])
+def test_a_moved_batch_axis_is_walked_by_autograd(items: int) -> None:
+    """Nine items of nine steps: the axes cannot be told apart by their sizes."""
+    network = randomised(TimeFirst(), 5)
+    inputs = torch.randn(items, 4, 9, dtype=torch.float64)
+    targets = torch.tensor([[0, 2, 1], [1, 8, 2]])
+    found = attribute(network, inputs, targets, method="gradient")
+    assert found.coverage.whole
+    assert deviation(found.dense(), gradients(network, inputs, targets)) < 1e-12
+    with pytest.raises(UsageError, match="permute"):
+        attribute(network, inputs, targets)
+    with pytest.raises(UsageError, match="batch axis"):
+        attribute(network, inputs, targets, method="guided-backprop")
 
 
 @pytest.mark.parametrize("kind", [Pooled, Recurrent, Attending])

@@ -166,7 +166,7 @@ def test_a_neuron_of_the_last_layer_follows_the_rule_too(name: str) -> None:
         bias = neuron(torch.zeros_like(inputs))[0, 1].reshape(1).detach()
         score = weight @ inputs.flatten() + bias
         if name == "epsilon-relative":
-            epsilon = 0.25 * float(neuron(inputs)[0].square().mean().sqrt())
+            epsilon = 0.25 * float(neuron(inputs)[0].detach().square().mean().sqrt())
             expected = weight[0] * inputs.flatten() * score / (score + epsilon * score.sign())
         else:
             expected, _ = dense(name, inputs.flatten(), weight, bias, score)

@@ -25,11 +25,18 @@ def bounds(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return inputs.amin() - 0.1, inputs.amax() + 0.1
 
 
-@pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU, nn.GELU])
+@pytest.mark.parametrize(
+    "activation",
+    [
+        nn.ReLU,
+        pytest.param(nn.LeakyReLU, marks=pytest.mark.speech),
+        pytest.param(nn.GELU, marks=pytest.mark.speech),
+    ],
+)
 @pytest.mark.parametrize("axes", [1, 2])
 @pytest.mark.parametrize("kind", [*KINDS, "mixed"])
 def test_cones_are_whole_passes_for_every_rule(kind: str, axes: int, activation: type[nn.Module]) -> None:
-    for seed in range(3):
+    for seed in range(2):
         network = random_net(kind, axes, seed + 100, activation)
         inputs, outputs = size_that_fits(network, axes, seed)
         targets = every_target(outputs, seed)
