@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from asr_introspect.corpus.reading import prepare, read_corpus
     from asr_introspect.experiments.align import align
     from asr_introspect.experiments.evaluate import evaluate
+    from asr_introspect.experiments.report import report
     from asr_introspect.experiments.train import train
     from asr_introspect.experiments.transcribe import transcribe
     from asr_introspect.recogniser.checkpoint import load_model
     from asr_introspect.resources import bundled
 
-__all__ = ["align", "bundled", "evaluate", "load_model", "prepare", "read_corpus", "train", "transcribe"]
+__all__ = ["align", "bundled", "evaluate", "load_model", "prepare", "read_corpus", "report", "train", "transcribe"]
 
 _HOMES = {
     "align": "experiments.align",
@@ -26,6 +27,7 @@ _HOMES = {
     "load_model": "recogniser.checkpoint",
     "prepare": "corpus.reading",
     "read_corpus": "corpus.reading",
+    "report": "experiments.report",
     "train": "experiments.train",
     "transcribe": "experiments.transcribe",
 }

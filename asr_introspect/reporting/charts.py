@@ -56,19 +56,23 @@ def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def whiskers(
-    rows: Sequence[Whisker], say: Callable[[float], str], *, reference: float | None = None
+    rows: Sequence[Whisker],
+    say: Callable[[float], str],
+    tick: Callable[[float], str],
+    *,
+    reference: float | None = None,
 ) -> WhiskerChart:
     """Lays rows out on one axis that holds every value, interval and the reference.
 
     Parameters
     ----------
-    say
-        Writes a value with its unit.
+    say, tick
+        Write a value, and a number on the axis, with its unit.
     """
     values = [v for row in rows for v in (row.value, row.low, row.high) if np.isfinite(v)]
     values += [] if reference is None else [reference]
-    ticks = nice_ticks(min(values, default=0.0), max(values, default=1.0), about=4)
-    low, high = ticks[0], ticks[-1]
+    steps = nice_ticks(min(values, default=0.0), max(values, default=1.0), about=4)
+    low, high = steps[0], steps[-1]
 
     def place(value: float) -> float | None:
         return round(100 * (value - low) / (high - low), 2) if np.isfinite(value) else None
@@ -85,13 +89,13 @@ def whiskers(
         )
         for row in rows
     )
-    marks = tuple(Tick(place(tick) or 0.0, say(tick)) for tick in ticks)
+    marks = tuple(Tick(place(step) or 0.0, tick(step)) for step in steps)
     return WhiskerChart(laid_out, marks, None if reference is None else place(reference))
 
 
 def histogram(heights: Sequence[int], first: float, width: float, unit: str, summary: str) -> Markup:
     """Bars of counts over bins of equal width that begin at ``first``; a line marks zero."""
-    across, tall, bottom, left = 420.0, 150.0, 26.0, 8.0
+    across, tall, bottom, left = 420.0, 150.0, 26.0, 18.0
     top = max(max(heights, default=1), 1)
     bar = (across - 2 * left) / max(len(heights), 1)
     parts = [
@@ -140,8 +144,8 @@ def depth_curve(points: Sequence[DepthPoint], limits: tuple[float, float], ticks
         return top + tall * (1 - (value - low) / (high - low))
 
     parts = []
-    for tick in nice_ticks(low, high, about=4):
-        if low - 1e-9 <= tick <= high + 1e-9:
+    for tick in nice_ticks(low, high, about=6):
+        if low <= tick <= high:
             parts.append(f'<line class="grid" x1="{left}" x2="{across - right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
             parts.append(f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{fixed(tick, 2)}</text>')
     band = [(i, p) for i, p in enumerate(points) if np.isfinite(p.low + p.high)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup, escape
 
-from asr_introspect.reporting.charts import DepthPoint, depth_curve, nice_ticks
+from asr_introspect.reporting.charts import DepthPoint, depth_curve
 from asr_introspect.reporting.labels import COLOURS, class_of, short
 from asr_introspect.reporting.pictures import packed, picture
 from asr_introspect.reporting.run import ClusterMap, Row, Run, depth, number
@@ -173,7 +173,7 @@ def heat_map(m: ClusterMap, top: float) -> Markup:
     address = picture(ordered, 0.0, top, COLOURMAP, levels=128)
     parts = [
         f'<path class="tree" d="{tree_path(m.linkage, m.order)}"/>',
-        f'<image class="flip" href="{address}" x="{TREE}" y="0" width="{side}" height="{side}" '
+        f'<image href="{address}" x="{TREE}" y="0" width="{side}" height="{side}" '
         'preserveAspectRatio="none"/>',
     ]
     for place, group in enumerate(m.order):
@@ -240,7 +240,8 @@ def _curves(rows: Sequence[Row], layers: Sequence[str]) -> tuple[Curve, ...]:
     finite = [value for value in numbers if np.isfinite(value)]
     if not finite:
         return ()
-    ticks = nice_ticks(min(finite), max(finite), about=4)
+    margin = 0.06 * (max(finite) - min(finite) or 1.0)
+    limits = (min(finite) - margin, max(finite) + margin)
     keys = dict.fromkeys((row["labels"], row["offset"], row["classes"]) for row in rows)
     curves = []
     for labels, offset, classes in sorted(keys, key=lambda key: (_rank(key[:2]), key[2])):
@@ -266,7 +267,7 @@ def _curves(rows: Sequence[Row], layers: Sequence[str]) -> tuple[Curve, ...]:
             Curve(
                 key=f"{labels}-{offset}",
                 title=title,
-                picture=depth_curve(points, (ticks[0], ticks[-1]), [layer_tick(layer) for layer in layers], label),
+                picture=depth_curve(points, limits, [layer_tick(layer) for layer in layers], label),
                 rows=tuple(_table_row(layer, by_layer[layer]) for layer in layers if layer in by_layer),
             )
         )

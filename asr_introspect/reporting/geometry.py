@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr_introspect.reporting.run import Run, number
-from asr_introspect.reporting.words import hertz
+from asr_introspect.reporting.words import fixed, hertz
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ def lag_ticks(first: int, count: int, frame_seconds: float, every: float = 500.0
     values = np.arange(np.ceil(low / every), np.floor(high / every) + 1) * every
     place = (values / (1000 * frame_seconds) - first + 0.5) / count
     return tuple(
-        Tick(round(100 * float(at), 2), f"{value:+.0f}".replace("-", "−") if value else "0")
+        Tick(round(100 * float(at), 2), fixed(float(value), 0, sign=True))
         for at, value in zip(place, values, strict=True)
+        if 0.05 < at < 0.95  # a number at the edge would run into the neighbouring picture's
     )

@@ -14,6 +14,12 @@ from asr_introspect.reporting.words import fixed, hertz, letter_name, millisecon
 FEWEST = 10
 """Groups with fewer instances are listed, not drawn."""
 
+ENOUGH = 20
+"""Groups with fewer instances do not decide the limits of the colours."""
+
+NEAR_SECONDS = 0.2
+"""How far from the found frame the strongest place of a pattern is looked for *(choice)*."""
+
 
 @dataclass(frozen=True)
 class PatternView:
@@ -60,8 +66,9 @@ def patterns_view(run: Run) -> PatternsView | None:
         return None
     grand = np.nanmean(stored.mean[inside], axis=0)
     patterns = stored.mean - grand
-    pattern_limit = limit_of(patterns[inside], 0.998)
-    mean_limit = limit_of(stored.mean[inside], 0.998)
+    frequent = [g for g in inside if counts[g] >= ENOUGH] or inside
+    pattern_limit = limit_of(patterns[frequent], 0.998)
+    mean_limit = limit_of(stored.mean[frequent], 0.998)
     letters = tuple(
         PatternView(
             name=letter_name(stored.groups[g]),
@@ -93,12 +100,15 @@ def patterns_view(run: Run) -> PatternsView | None:
 def _left_out(run: Run, listed: list[str]) -> tuple[str, ...]:
     """Letters that are too rare, with their counts, as the run's profiles list them or as counted here."""
     rare = [text for text in run.left_out if not text.startswith("<blank>")] or listed
-    return tuple(text.replace("'", "apostrophe").replace("  (", "space (") for text in rare)
+    names = [text.rpartition(" ") for text in rare]
+    return tuple(f"{letter_name(name)} {count}" for name, _, count in names)
 
 
 def strongest(stored: Patterns, pattern: np.ndarray) -> str:
-    """Where a pattern is largest, in words: the sign, the frequency, the time from the found frame."""
+    """Where a pattern is largest near the found frame, in words: the sign, the frequency, the time from the found frame."""
+    near = round(NEAR_SECONDS / stored.frame_seconds)
     sizes = np.nan_to_num(np.abs(pattern))
+    sizes[:, np.abs(np.arange(sizes.shape[1]) - stored.anchor) > near] = -1
     band, frame = np.unravel_index(int(np.argmax(sizes)), sizes.shape)
     value = pattern[band, frame]
     rounded = float(f"{stored.frequencies[band]:.2g}")

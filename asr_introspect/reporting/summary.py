@@ -193,7 +193,7 @@ def _speakers(corpus: Mapping[str, Any]) -> WhiskerChart | None:
                 int(np.nan_to_num(number(found.get("utterances")))),
             )
         )
-    return whiskers(rows, percent, reference=0.0) if rows else None
+    return whiskers(rows, percent, lambda value: percent(value, 0), reference=0.0) if rows else None
 
 
 def _made(run: Run) -> tuple[tuple[str, str], ...]:

@@ -100,7 +100,7 @@ def _per_letter(run: Run) -> tuple[tuple[str, WhiskerChart], ...]:
         ]
         rows.sort(key=lambda it: (not np.isfinite(it.value), it.value))
         if rows:
-            charts.append((lag_name(method, places[method]), whiskers(rows, milliseconds, reference=0.0)))
+            charts.append((lag_name(method, places[method]), whiskers(rows, milliseconds, milliseconds, reference=0.0)))
     return tuple(charts)
 
 

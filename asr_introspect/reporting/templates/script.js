@@ -61,7 +61,7 @@
       readout.textContent = `${letter.name}, written at ${letter.seconds.toFixed(2)} s (step ${letter.step})` +
         (letter.verdict ? `, ${letter.verdict}` : "") + `. Score ${letter.score} above the mean of the others; ` +
         (found.hidden ? "" : `gradient finds it ${letter.offset} from the step's centre (dashed line); `) +
-        `full colour at ±${info.limits[index].toPrecision(3)}. Pale: what the step cannot see.`;
+        `full colour at ±${info.limits[index].toPrecision(3)}. Veiled: what the step cannot see.`;
     }
     const rest = () => draw(pinned);
     function pin(index) {

@@ -1,0 +1,106 @@
+"""The report as text: the same findings and tables, in Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from asr_introspect.reporting.charts import WhiskerChart
+from asr_introspect.reporting.page import Views
+
+MISSING = "This run does not hold this part; report.html says how to get it."
+
+
+def render_text(seen: Views) -> str:
+    """``report.md``: notices, findings, error rates, lags, patterns, evidence of clusters, provenance.
+
+    What comes from the run is escaped, so that no name becomes markup.
+    """
+    parts = [_top(seen), _errors(seen), _utterance(seen), _timing(seen), _patterns(seen), _clusters(seen), _made(seen)]
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text in which nothing is Markdown or HTML."""
+    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", plain)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, cells escaped; "" without rows."""
+    lines = ["| " + " | ".join(escaped(cell) for cell in row) + " |" for row in rows]
+    if not lines:
+        return ""
+    return "\n".join(["| " + " | ".join(header) + " |", "|" + " --- |" * len(header), *lines])
+
+
+def _top(seen: Views) -> str:
+    notices = "\n\n".join(f"> {escaped(notice)}" for notice in seen.summary.notices)
+    findings = "\n".join(
+        f"{i}. {escaped(str(finding['sentence']))}" for i, finding in enumerate(seen.summary.findings, 1)
+    )
+    facts = table(("", ""), (*seen.summary.model, *seen.summary.speech))
+    return f"{notices}\n\n# {escaped(seen.summary.title)}\n\n{facts}\n\n## Findings\n\n{findings or MISSING}"
+
+
+def _errors(seen: Views) -> str:
+    rates = table(
+        ("", "rate", "95 % interval", "basis"), ((r.name, r.rate, r.interval, r.basis) for r in seen.summary.rates)
+    )
+    speakers = _chart(seen.summary.speakers, "speaker", "letter error") if seen.summary.speakers else ""
+    return f"## Errors\n\n{rates or MISSING}\n\n{speakers}"
+
+
+def _chart(chart: WhiskerChart, what: str, value: str) -> str:
+    return table((what, value, "95 % interval", "n"), ((r.name, r.text, r.interval, r.count) for r in chart.rows))
+
+
+def _utterance(seen: Views) -> str:
+    u = seen.utterance
+    if u is None:
+        return f"## One utterance\n\n{MISSING}"
+    rows = ((t.name, f"{t.seconds:.3f}", t.verdict, t.score, t.offset) for t in u.letters)
+    words = table(("", ""), (("utterance", u.name), ("reference", u.reference), ("heard", u.hypothesis), ("rule", u.rule)))
+    header = ("letter", "time, s", "right?", "score above the mean of the others", "found, from the step's centre")
+    return f"## One utterance\n\n{words}\n\n{table(header, rows)}"
+
+
+def _timing(seen: Views) -> str:
+    t = seen.timing
+    if t is None:
+        return f"## Timing\n\n{MISSING}"
+    rows = table(
+        ("letter placed by", "n", "median lag", "95 % interval", "mean"),
+        ((r.what, r.count, r.median, r.interval, r.mean) for r in t.rows),
+    )
+    histograms = "\n\n".join(f"Offsets by {escaped(h.method)}: {escaped(h.summary)}." for h in t.histograms)
+    letters = "\n\n".join(f"### {escaped(name)}\n\n{_chart(chart, 'letter', 'median')}" for name, chart in t.per_letter)
+    return f"## Timing\n\nPositive: the letter comes after its sound.\n\n{rows}\n\n{histograms}\n\n{letters}"
+
+
+def _patterns(seen: Views) -> str:
+    p = seen.patterns
+    if p is None:
+        return f"## Letter patterns\n\n{MISSING}"
+    rows = ((t.name, f"{t.count:,}", t.strongest, t.ratio) for t in p.letters)
+    left_out = f"\n\nToo rare: {escaped(', '.join(p.left_out))}." if p.left_out else ""
+    header = ("letter", "n", "strongest within ±200 ms", "grand mean over pattern")
+    return f"## Letter patterns\n\n{table(header, rows)}{left_out}"
+
+
+def _clusters(seen: Views) -> str:
+    c = seen.clusters
+    if c is None:
+        return f"## Clusters\n\n{MISSING}"
+    header = ("layer", "groups", "silhouette", "null mean", "null, 95 %", "p", "cophenetic", "adjusted Rand")
+    curves = "\n\n".join(f"### {escaped(curve.title)}\n\n{table(header, curve.rows)}" for curve in c.curves)
+    ratios = table(("layer", "grand mean over pattern, median", "smallest", "largest", "letters"), c.overshadowing)
+    return f"## Clusters\n\n{escaped(c.metric)} distance, {escaped(c.linkage)} linkage.\n\n{curves}\n\n{ratios}"
+
+
+def _made(seen: Views) -> str:
+    s = seen.summary
+    skipped = table(("item", "reason"), s.skipped) or "Nothing."
+    files = table(("file", "size", "holds"), ((f.name, f.size, f.holds) for f in s.files))
+    command = "    " + s.command.replace("\n", " ") if s.command else ""
+    return f"## Skipped\n\n{skipped}\n\n## How this was made\n\n{command}\n\n{table(('', ''), s.made)}\n\n{files}"
