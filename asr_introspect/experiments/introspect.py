@@ -70,6 +70,10 @@ RELEVANCE_UTTERANCES = 12
 """Over so many utterances the share of relevance near a letter is measured, the one shown among them."""
 
 
+SOUNDS = {"phone": "the phone they spell", "alignment": "their span in the recogniser's own alignment"}
+"""What stands for a letter's sound, as ``lags.csv`` and the findings name it."""
+
+
 @dataclass(frozen=True)
 class Introspection:
     """What the main job made: the run folder and the page in it, its findings, what of the corpus was
@@ -168,19 +172,26 @@ def _look_inside(plan: Pass, folder: Path, work: Path, rows: Rows, seed: int) ->
     write_utterances(folder / "utterances.csv", rows.utterances)
     write_instances(folder / "instances.csv", [rows.letters, rows.phonemes])
     write_offsets(folder / "offsets.csv", {"gradient": rows.found})
-    lags = letter_lags(rows.letters, rows.found, rows.aligned_middle, plan.layout, plan.recogniser, seed)
-    write_lags(folder / "lags.csv", lags)
+    sound, middle = _sound(rows)
+    lags = letter_lags(rows.letters, rows.found, middle, plan.layout, plan.recogniser, seed)
+    write_lags(folder / "lags.csv", lags, sound)
     _write_profiles(plan, folder, work)
     structure = write_clusters(folder / "profiles.h5", folder / "clusters.h5", seed)
     write_csv(folder / "clusters.csv", CLUSTER_COLUMNS, [csv_row(row) for row in structure])
     findings = [
-        *lag_findings(lags, "its span in the forced alignment"),
+        *lag_findings(lags, SOUNDS[sound]),
         *structure_findings(structure, seed),
         *pattern_findings(folder / "patterns.h5"),
         *_relevance(plan, folder, rows, seed),
     ]
     write_json(folder / "findings.json", [finding.record() for finding in findings])
     return findings
+
+
+def _sound(rows: Rows) -> tuple[str, np.ndarray]:
+    """What letters lag behind: the phone they spell where that is known of any, else their aligned span."""
+    name = "phone" if np.isfinite(rows.sounds["spoken"]).any() else "alignment"
+    return name, rows.sounds["spoken" if name == "phone" else "aligned"]
 
 
 def _write_profiles(plan: Pass, folder: Path, work: Path) -> None:

@@ -29,6 +29,7 @@ from asr_introspect.introspection.instances import Instances, emissions, spoken_
 from asr_introspect.introspection.moments import Moments, Sums, in_threads, merge
 from asr_introspect.introspection.offsets import aligned, gradient_offsets
 from asr_introspect.introspection.profiles import Key, read_exact, write_moments
+from asr_introspect.introspection.sounds import UNKNOWN, letter_sounds
 from asr_introspect.progress import say
 from asr_introspect.recogniser.alignment import align_targets
 from asr_introspect.recogniser.checkpoint import Recogniser
@@ -57,13 +58,18 @@ class Rows:
         Instances; their column ``utterance`` is a place in the corpus.
     found
         By layer the position that each letter is about, ``(letters,)``.
+    sounds
+        What is known of each letter's sound, ``(letters,)``: ``aligned``, seconds of the middle of its span
+        in the forced alignment; ``spoken``, of the middle of the phone that it spells (both NaN where not
+        known);
+        ``phone``, the index of that phone, or why there is none (see :mod:`introspection.sounds`).
     """
 
     utterances: list[dict[str, Any]]
     letters: Instances
     phonemes: Instances
     found: dict[str, np.ndarray]
-    aligned_middle: np.ndarray
+    sounds: dict[str, np.ndarray]
     skipped: list[Skipped]
 
 
@@ -165,7 +171,7 @@ def run_slice(plan: Pass, places: range) -> tuple[Rows, MomentsByLayer]:
         together("letter", plan.letters, [letters[place] for place in order]),
         together("phoneme", plan.phonemes, [phonemes[place] for place in order]),
         _found_together(plan, [found[place] for place in order]),
-        np.concatenate([np.zeros(0), *(letters[place]["aligned_middle"] for place in order)]),
+        _sounds_together([letters[place] for place in order]),
         skipped,
     )
     return rows, {at: each.moments() for at, each in sums.items()}
@@ -189,8 +195,9 @@ def _instances(
     short = utterance.duration <= LONGEST_SECONDS
     reference = symbols.classes(utterance.text) if symbols.spells_text else None
     letters = emissions(recogniser, logits, place, utterance.duration, reference if short else None)
-    letters["aligned_middle"] = _aligned_middles(recogniser, logits, reference if short else None, letters)
+    letters["aligned"] = _aligned_middles(recogniser, logits, reference if short else None, letters)
     spoken = plan.phones.get(utterance.name)
+    letters |= _spelled(plan, utterance, spoken, letters["reference"])
     phones = spoken.phones if spoken is not None else ()
     phonemes = spoken_phonemes(recogniser, phones, plan.phonemes, place, steps)
     scored = score(utterance, text(letters["label"].tolist(), symbols))
@@ -229,6 +236,18 @@ def _aligned_middles(
     return middles
 
 
+def _spelled(
+    plan: Pass, utterance: Utterance, spoken: Alignment | None, reference: np.ndarray
+) -> dict[str, np.ndarray]:
+    """For each right letter the middle of the phone that it spells, and which phone that is."""
+    middle, phone = np.full(len(reference), np.nan), np.full(len(reference), UNKNOWN, np.int64)
+    known = reference >= 0
+    if spoken is not None and known.any():
+        sounds = letter_sounds(utterance.text, spoken, plan.phonemes)
+        middle[known], phone[known] = sounds.middle[reference[known]], sounds.phone[reference[known]]
+    return {"spoken": middle, "phone": phone}
+
+
 def _batched(
     columns: Mapping[int, Mapping[str, np.ndarray]], places: Sequence[int]
 ) -> tuple[list[tuple[int, int, int]], np.ndarray, np.ndarray, np.ndarray]:
@@ -239,6 +258,13 @@ def _batched(
     item = np.repeat(np.arange(len(places)), counts)
     step, label = (np.concatenate([columns[place][name] for place in places]) for name in ("step", "label"))
     return bounds, item, step, label
+
+
+def _sounds_together(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {
+        name: np.concatenate([np.zeros(0, kind), *(part[name] for part in parts)])
+        for name, kind in (("aligned", np.float64), ("spoken", np.float64), ("phone", np.int64))
+    }
 
 
 def _found_together(plan: Pass, parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -358,7 +384,7 @@ def write_rows(work: Path, number: int, rows: Rows) -> None:
     arrays = {f"letters.{name}": values for name, values in rows.letters.columns().items()}
     arrays |= {f"phonemes.{name}": values for name, values in rows.phonemes.columns().items()}
     arrays |= {f"found.{name}": values for name, values in rows.found.items()}
-    arrays["aligned_middle"] = rows.aligned_middle
+    arrays |= {f"sounds.{name}": values for name, values in rows.sounds.items()}
     with writing(work / "slices" / f"{number:05}.npz") as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
     skipped = [[each.item, each.reason] for each in rows.skipped]
@@ -372,16 +398,16 @@ def read_rows(plan: Pass, work: Path, number: int) -> Rows:
     try:
         with np.load(place.with_suffix(".npz"), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        letters, phonemes, found = (
+        letters, phonemes, found, sounds = (
             {name.partition(".")[2]: values for name, values in arrays.items() if name.startswith(f"{kind}.")}
-            for kind in ("letters", "phonemes", "found")
+            for kind in ("letters", "phonemes", "found", "sounds")
         )
         return Rows(
             record["utterances"],
             together("letter", plan.letters, [letters]),
             together("phoneme", plan.phonemes, [phonemes]),
             found,
-            arrays["aligned_middle"],
+            sounds,
             [Skipped(*each) for each in record["skipped"]],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -403,6 +429,6 @@ def all_rows(plan: Pass, parts: Sequence[Rows]) -> Rows:
         together("letter", plan.letters, [renumbered(part.letters) for part in parts]),
         together("phoneme", plan.phonemes, [renumbered(part.phonemes) for part in parts]),
         _found_together(plan, [part.found for part in parts]),
-        np.concatenate([np.zeros(0), *(part.aligned_middle for part in parts)]),
+        _sounds_together([part.sounds for part in parts]),
         [each for part in parts for each in part.skipped],
     )

@@ -127,10 +127,10 @@ def letter_lags(
     return rows
 
 
-def write_lags(path: Path, rows: Sequence[tuple[str, str, str, Lag]]) -> None:
-    """``lags.csv``, in milliseconds."""
-    columns = ("method", "layer", "group", "count", "median_ms", "low_ms", "high_ms", "mean_ms")
-    write_csv(path, columns, [(*names, *dataclasses.astuple(found)) for *names, found in rows])
+def write_lags(path: Path, rows: Sequence[tuple[str, str, str, Lag]], sound: str) -> None:
+    """``lags.csv``, in milliseconds after the middle of the ``phone`` or of the span in the ``alignment``."""
+    columns = ("method", "layer", "group", "count", "median_ms", "low_ms", "high_ms", "mean_ms", "sound")
+    write_csv(path, columns, [(*names, *dataclasses.astuple(found), sound) for *names, found in rows])
 
 
 def model_record(recogniser: Recogniser, path: Path | None, sha256: str, bundled: bool) -> dict[str, Any]:
