@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from pathlib import Path
 
 from asr_introspect.corpus.reading import read_corpus
 from asr_introspect.corpus.records import Corpus
+from asr_introspect.files import sha256
 from asr_introspect.recogniser.checkpoint import Recogniser, load_model
 from asr_introspect.recogniser.passes import find_device
 from asr_introspect.resources import checkpoint_or_reference
@@ -42,3 +45,19 @@ def checkpoint_name(checkpoint: Path | str | Recogniser | None) -> str:
     if checkpoint is None:
         return BUNDLED
     return "" if isinstance(checkpoint, Recogniser) else str(checkpoint)
+
+
+def model_hash(recogniser: Recogniser, path: Path | None) -> str:
+    """The checkpoint's SHA-256; of a recogniser without a file that of its weights."""
+    if path is not None:
+        return sha256(path)
+    digest = hashlib.sha256()
+    for name, tensor in sorted(recogniser.network.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def corpus_hash(corpus: Corpus) -> str:
+    """SHA-256 over names, texts, speakers and durations: what decides the numbers, wherever the files lie."""
+    rows = [[u.name, u.text, u.speaker, u.sex, round(u.duration, 3)] for u in corpus.utterances]
+    return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
