@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from asr_introspect.corpus.reading import prepare, read_corpus
     from asr_introspect.experiments.align import align
+    from asr_introspect.experiments.attribute_corpus import attribute_corpus
     from asr_introspect.experiments.evaluate import evaluate
     from asr_introspect.experiments.report import report
     from asr_introspect.experiments.train import train
@@ -18,10 +19,22 @@ if TYPE_CHECKING:
     from asr_introspect.recogniser.checkpoint import load_model
     from asr_introspect.resources import bundled
 
-__all__ = ["align", "bundled", "evaluate", "load_model", "prepare", "read_corpus", "report", "train", "transcribe"]
+__all__ = [
+    "align",
+    "attribute_corpus",
+    "bundled",
+    "evaluate",
+    "load_model",
+    "prepare",
+    "read_corpus",
+    "report",
+    "train",
+    "transcribe",
+]
 
 _HOMES = {
     "align": "experiments.align",
+    "attribute_corpus": "experiments.attribute_corpus",
     "bundled": "resources",
     "evaluate": "experiments.evaluate",
     "load_model": "recogniser.checkpoint",

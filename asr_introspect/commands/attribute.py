@@ -61,7 +61,7 @@ def attribute(
     """Explain every emitted letter of a corpus: which part of the spectrogram speaks for it.
 
     Every letter that the recogniser emits (a run of one best symbol, placed at its likeliest step) gets a
-    window of relevance over the 206 frames that it depends on. Written to one HDF5 file: windows, starts,
+    window of relevance over all frames that it depends on. Written to one HDF5 file: windows, starts,
     scores, leak, ledger, utterance, step, symbol.
 
     Stopped by Ctrl-C or a kill, the same command goes on where it was and ends with the same file.
