@@ -9,7 +9,9 @@ from cyclopts import Parameter
 
 from asr_introspect.commands.common import Checkpoint, Common, CorpusPath, Device, MaxUtterances
 from asr_introspect.corpus.skipped import say_skipped
+from asr_introspect.errors import UsageError
 from asr_introspect.experiments.align import align as align_corpus
+from asr_introspect.experiments.align import align_phones
 from asr_introspect.progress import say
 
 
@@ -21,6 +23,20 @@ def align(
     textgrids: Annotated[
         Path | None,
         Parameter(help="Also write a Praat TextGrid of words and letters per utterance to this folder."),
+    ] = None,
+    phones: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Words and phones of English speech by PocketSphinx instead (extra phones; no checkpoint): "
+            "what train --times and, as TextGrids, introspect --alignments take.",
+        ),
+    ] = False,
+    lexicon: Annotated[
+        Path | None,
+        Parameter(
+            help="With --phones: pronunciations of rare words, lines of a word and its ARPAbet phones."
+        ),
     ] = None,
     device: Device = "auto",
     max_utterances: MaxUtterances = None,
@@ -36,9 +52,24 @@ def align(
 
     Example: asr-introspect align --corpus LibriSpeech/dev-clean --out aligned.jsonl --textgrids aligned
     """
+    if phones:
+        _refuse(checkpoint, "--checkpoint", "--phones does not use one")
+        spoken = align_phones(
+            corpus, lexicon=lexicon, max_utterances=max_utterances, out=out, textgrids=textgrids
+        )
+        say_skipped(spoken.skipped)
+        say(f"{len(spoken.alignments):,} utterances aligned, {len(spoken.skipped):,} skipped")
+        print(out)
+        return
+    _refuse(lexicon, "--lexicon", "it belongs to --phones")
     found = align_corpus(
         corpus, checkpoint, device=device, max_utterances=max_utterances, out=out, textgrids=textgrids
     )
     say_skipped(found.skipped)
     say(f"{len(found.utterances):,} utterances aligned, {len(found.skipped):,} skipped")
     print(out)
+
+
+def _refuse(value: object, flag: str, reason: str) -> None:
+    if value is not None:
+        raise UsageError(f"{flag} cannot be used here: {reason}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asr_introspect.corpus.alignments import write_tiers
+from asr_introspect.corpus.alignments import Alignment, write_tiers
+from asr_introspect.corpus.pronunciations import read_lexicon
 from asr_introspect.corpus.records import Corpus, Segment, Skipped, Utterance
+from asr_introspect.corpus.sphinx import PhoneAlignments, align_corpus_phones
 from asr_introspect.errors import IntrospectError
 from asr_introspect.experiments.inputs import as_corpus, as_recogniser
 from asr_introspect.files import writing
@@ -83,6 +86,53 @@ def align(
     if textgrids is not None:
         _write_textgrids(Path(textgrids), found)
     return found
+
+
+def align_phones(
+    corpus: Path | str | Corpus,
+    *,
+    lexicon: Path | str | None = None,
+    max_utterances: int | None = None,
+    out: Path | str | None = None,
+    textgrids: Path | str | None = None,
+) -> PhoneAlignments:
+    """Words and phones of English speech in seconds, by PocketSphinx; no recogniser of ours is involved.
+
+    Parameters
+    ----------
+    lexicon
+        Pronunciations of words that PocketSphinx's dictionary lacks: lines of a word and its phones.
+    out
+        Where to write JSON lines: ``{"utterance", "duration", "words": [{"word", "start", "end"}],
+        "phones": [{"symbol", "start", "end"}]}``; ``train --times`` reads them.
+    textgrids
+        Folder for TextGrids with the tiers ``words`` and ``phones``; ``introspect --alignments`` reads them.
+
+    Raises
+    ------
+    IntrospectError
+        The extra ``phones`` is not installed, nothing can be aligned, or an output cannot be written.
+    """
+    speech = as_corpus(corpus, max_utterances)
+    pronunciations = None if lexicon is None else read_lexicon(lexicon)
+    found = align_corpus_phones(speech.utterances, textgrids, lexicon=pronunciations)
+    found = dataclasses.replace(found, skipped=(*speech.skipped, *found.skipped))
+    if out is not None:
+        with writing(out) as temporary, temporary.open("w", encoding="utf-8") as file:
+            for utterance in speech.utterances:
+                if utterance.name in found.alignments:
+                    line = _phones_as_json(utterance, found.alignments[utterance.name])
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    return found
+
+
+def _phones_as_json(utterance: Utterance, aligned: Alignment) -> dict[str, Any]:
+    return {
+        "utterance": utterance.name,
+        "duration": round(utterance.duration, DECIMALS),
+        "words": [{"word": word.symbol, **_times(word)} for word in aligned.words],
+        "phones": [{"symbol": phone.symbol, **_times(phone)} for phone in aligned.phones],
+    }
 
 
 def align_one(recogniser: Recogniser, forward: Forward, row: int) -> AlignedText:
