@@ -18,9 +18,9 @@ def report(
 ) -> None:
     """Render the page of a run again, from what its folder holds.
 
-    Writes report.html (one file, to be opened in any browser or sent around), report.md (the same as text) and
-    heatmaps/ (cluster heat maps as PNG) into RUN. Neither the recogniser nor the speech is needed. Parts that
-    the run lacks are named on the page, with the command that adds them.
+    Writes report.html (one file, to be opened in any browser or sent around), report.md (the same as text)
+    and heatmaps/ (cluster heat maps as PNG) into RUN. Neither the recogniser nor the speech is needed. Parts
+    that the run lacks are named on the page, with the command that adds them.
 
     Example: asr-introspect report runs/clean
     """

@@ -111,7 +111,9 @@ def histogram(heights: Sequence[int], first: float, width: float, unit: str, sum
     for tick in nice_ticks(first, last, about=6):
         if first <= tick <= last:
             x = left + (tick - first) / width * bar
-            parts.append(f'<text x="{x:.1f}" y="{tall + 26}" text-anchor="middle">{fixed(tick, 0, sign=True)}</text>')
+            parts.append(
+                f'<text x="{x:.1f}" y="{tall + 26}" text-anchor="middle">{fixed(tick, 0, sign=True)}</text>'
+            )
     parts.append(f'<text x="{left}" y="20">up to {counted(top, "letter")} in {fixed(width, 0)} {unit}</text>')
     label = escape(f"Histogram of offsets. {summary}")
     return Markup(
@@ -131,7 +133,9 @@ class DepthPoint:
     beyond_chance: bool
 
 
-def depth_curve(points: Sequence[DepthPoint], limits: tuple[float, float], ticks: Sequence[str], label: str) -> Markup:
+def depth_curve(
+    points: Sequence[DepthPoint], limits: tuple[float, float], ticks: Sequence[str], label: str
+) -> Markup:
     """A value over the layers with the band of its null; full points lie beyond chance (p < 0.05)."""
     across, top, tall, left, right = 420.0, 10.0, 170.0, 44.0, 10.0
     low, high = limits
@@ -146,8 +150,10 @@ def depth_curve(points: Sequence[DepthPoint], limits: tuple[float, float], ticks
     parts = []
     for tick in nice_ticks(low, high, about=6):
         if low <= tick <= high:
-            parts.append(f'<line class="grid" x1="{left}" x2="{across - right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
-            parts.append(f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{fixed(tick, 2)}</text>')
+            parts.append(f'<path class="grid" d="M{left} {y(tick):.1f}H{across - right}"/>')
+            parts.append(
+                f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{fixed(tick, 2)}</text>'
+            )
     band = [(i, p) for i, p in enumerate(points) if np.isfinite(p.low + p.high)]
     if band:
         corners = [f"{x(i):.1f},{y(p.high):.1f}" for i, p in band]
@@ -158,7 +164,9 @@ def depth_curve(points: Sequence[DepthPoint], limits: tuple[float, float], ticks
     parts.append(f'<polyline class="curve" points="{path}"/>')
     for i, p in known:
         style = "beyond" if p.beyond_chance else "chance"
-        parts.append(f'<circle class="{style}" data-layer="{i}" cx="{x(i):.1f}" cy="{y(p.value):.1f}" r="4"/>')
+        parts.append(
+            f'<circle class="{style}" data-layer="{i}" cx="{x(i):.1f}" cy="{y(p.value):.1f}" r="4"/>'
+        )
     for i, text in enumerate(ticks):
         parts.append(f'<text x="{x(i):.1f}" y="{top + tall + 18}" text-anchor="middle">{escape(text)}</text>')
     return Markup(

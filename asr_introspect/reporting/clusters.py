@@ -103,7 +103,7 @@ def clusters_view(run: Run) -> ClustersView | None:
 
 
 def pictured_rows(run: Run) -> list[Row]:
-    """The evidence on activations in the metric of the heat maps (without maps, the first metric there is)."""
+    """The evidence on activations in the metric of the heat maps (without maps, the first there is)."""
     rows = [row for row in run.evidence if row.get("weight", "activation") == "activation"]
     metrics = {row.get("metric", "") for row in rows}
     drawn = next((m.metric for m in run.clusters if m.metric in metrics), None)
@@ -121,9 +121,7 @@ def _rank(key: tuple[str, str]) -> tuple[int, bool, str]:
     return (order.index(key[0]) if key[0] in order else 9, key[1] != "gradient", key[1])
 
 
-def _map_view(
-    run: Run, rows: Sequence[Row], labels: str, offset: str, layers: Sequence[str]
-) -> MapView:
+def _map_view(run: Run, rows: Sequence[Row], labels: str, offset: str, layers: Sequence[str]) -> MapView:
     maps = [m for m in run.clusters if (m.labels, m.offset, m.weight) == (labels, offset, "activation")]
     pictures = []
     for m in maps:
@@ -182,13 +180,19 @@ def heat_map(m: ClusterMap, top: float) -> Markup:
         middle = CELL * place + CELL / 2
         name = escape(short(label))
         if colour:
-            parts.append(f'<rect fill="{colour}" x="{TREE + side + 2}" y="{middle - 5}" width="4" height="10"/>')
-            parts.append(f'<rect fill="{colour}" x="{TREE + middle - 5}" y="{side + 2}" width="10" height="4"/>')
+            parts.append(
+                f'<rect fill="{colour}" x="{TREE + side + 2}" y="{middle - 5}" width="4" height="10"/>'
+            )
+            parts.append(
+                f'<rect fill="{colour}" x="{TREE + middle - 5}" y="{side + 2}" width="10" height="4"/>'
+            )
         parts.append(f'<text x="{TREE + side + 8}" y="{middle + 3.4:.1f}">{name}</text>')
         parts.append(
             f'<text transform="translate({TREE + middle + 3.4:.1f} {side + 8}) rotate(90)">{name}</text>'
         )
-    label = escape(f"Heat map of distances between {count} {m.labels} at {layer_name(m.layer)}, ordered by cluster")
+    label = escape(
+        f"Heat map of distances between {count} {m.labels} at {layer_name(m.layer)}, ordered by cluster"
+    )
     return Markup(
         f'<svg class="heat" viewBox="0 0 {size} {side + MARGIN}" role="img" aria-label="{label}" '
         f'data-tree="{TREE}" data-cell="{CELL}">{"".join(parts)}</svg>'
@@ -246,7 +250,9 @@ def _curves(rows: Sequence[Row], layers: Sequence[str]) -> tuple[Curve, ...]:
     curves = []
     for labels, offset, classes in sorted(keys, key=lambda key: (_rank(key[:2]), key[2])):
         by_layer = {
-            row["layer"]: row for row in rows if (row["labels"], row["offset"], row["classes"]) == (labels, offset, classes)
+            row["layer"]: row
+            for row in rows
+            if (row["labels"], row["offset"], row["classes"]) == (labels, offset, classes)
         }
         points = [
             DepthPoint(

@@ -16,7 +16,7 @@ from asr_introspect.reporting.labels import COLOURS, class_of, short
 from asr_introspect.reporting.run import ClusterMap
 from asr_introspect.reporting.words import layer_name
 
-DRAWING = 1
+DRAWING = 2
 """Counts changes to how the pictures are drawn, so that old ones are drawn again."""
 
 
@@ -46,7 +46,9 @@ def write_heat_maps(maps: Sequence[ClusterMap], folder: Path) -> list[Path]:
 
 
 def _fingerprint(m: ClusterMap) -> str:
-    digest = hashlib.sha256(json.dumps([DRAWING, m.labels, m.offset, m.layer, m.metric, list(m.groups)]).encode())
+    digest = hashlib.sha256(
+        json.dumps([DRAWING, m.labels, m.offset, m.layer, m.metric, list(m.groups)]).encode()
+    )
     for array in (m.distance, m.linkage, m.order):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
@@ -61,28 +63,33 @@ def _draw(m: ClusterMap, path: Path, mark: str) -> None:
     import seaborn
 
     count = len(m.groups)
+    order = m.order.tolist()
     marks = [COLOURS.get(class_of(group, m.labels), "#ffffff") for group in m.groups]
     drawn = seaborn.clustermap(
-        m.distance,
+        m.distance[:, order],
         row_linkage=m.linkage,
-        col_linkage=m.linkage,
+        col_cluster=False,  # the same tree once more would take a third of the time
         row_colors=marks,
         cmap=COLOURMAP,
         xticklabels=False,
         yticklabels=False,
         figsize=(7.5, 7.5),
-        dendrogram_ratio=0.12,
-        cbar_pos=(0.02, 0.9, 0.08, 0.02),
-        cbar_kws={"orientation": "horizontal", "label": f"{m.metric} distance"},
+        dendrogram_ratio=(0.16, 0.02),
+        cbar_pos=(0.05, 0.035, 0.1, 0.015),
+        cbar_kws={"orientation": "horizontal"},
     )
     # Set by hand: seaborn draws the figure twice more to find out whether its own labels overlap.
-    order = drawn.dendrogram_row.reordered_ind
     names = [short(m.groups[i]) for i in order]
     size = min(9.0, 330 / count)
     axes = drawn.ax_heatmap
     axes.set_xticks(np.arange(count) + 0.5, names, fontsize=size, rotation=90 if count > 30 else 0)
     axes.set_yticks(np.arange(count) + 0.5, names, fontsize=size)
     axes.tick_params(length=0)
-    drawn.figure.suptitle(f"{view_title(m.labels, m.offset)}, {layer_name(m.layer)}", fontsize=11, y=0.995)
-    drawn.figure.savefig(path, dpi=90, format="png", metadata={"Description": mark, "Software": "asr-introspect"})
+    drawn.gs.update(left=0.02, right=0.93, top=0.955, bottom=0.07)
+    drawn.ax_cbar.tick_params(labelsize=7)
+    title = f"{view_title(m.labels, m.offset)}, {layer_name(m.layer)}; {m.metric} distance"
+    drawn.figure.suptitle(title, fontsize=11, y=0.985)
+    drawn.figure.savefig(
+        path, dpi=90, format="png", metadata={"Description": mark, "Software": "asr-introspect"}
+    )
     plt.close(drawn.figure)

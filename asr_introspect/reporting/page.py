@@ -34,7 +34,9 @@ class Views:
 
 def views(run: Run) -> Views:
     """All views of a run."""
-    return Views(summary_view(run), utterance_view(run), timing_view(run), patterns_view(run), clusters_view(run))
+    return Views(
+        summary_view(run), utterance_view(run), timing_view(run), patterns_view(run), clusters_view(run)
+    )
 
 
 @lru_cache(maxsize=1)
@@ -61,17 +63,21 @@ def render(seen: Views) -> str:
     """
     script = _source("script.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _environment().get_template("report.html.jinja").render(
-        summary=seen.summary,
-        utterance=seen.utterance,
-        timing=seen.timing,
-        patterns=seen.patterns,
-        clusters=seen.clusters,
-        relevance_data=_relevance_data(seen.utterance) if seen.utterance else None,
-        distance_data=_distance_data(seen.clusters) if seen.clusters else None,
-        style=Markup(_source("style.css")),  # our own files, not the run's
-        script=Markup(script),
-        script_hash=f"sha256-{digest}",
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            summary=seen.summary,
+            utterance=seen.utterance,
+            timing=seen.timing,
+            patterns=seen.patterns,
+            clusters=seen.clusters,
+            relevance_data=_relevance_data(seen.utterance) if seen.utterance else None,
+            distance_data=_distance_data(seen.clusters) if seen.clusters else None,
+            style=Markup(_source("style.css")),  # our own files, not the run's
+            script=Markup(script),
+            script_hash=f"sha256-{digest}",
+        )
     )
 
 

@@ -105,7 +105,7 @@ def _left_out(run: Run, listed: list[str]) -> tuple[str, ...]:
 
 
 def strongest(stored: Patterns, pattern: np.ndarray) -> str:
-    """Where a pattern is largest near the found frame, in words: the sign, the frequency, the time from the found frame."""
+    """Where a pattern is largest near the found frame, in words: its value, the frequency, the time."""
     near = round(NEAR_SECONDS / stored.frame_seconds)
     sizes = np.nan_to_num(np.abs(pattern))
     sizes[:, np.abs(np.arange(sizes.shape[1]) - stored.anchor) > near] = -1

@@ -41,9 +41,9 @@ class Patterns:
 class Relevance:
     """The relevance of every letter of the chosen utterance.
 
-    ``windows`` ``(N, F, W)`` float16, each a letter's map over its ``scale`` ``(N,)``; ``starts`` ``(N,)`` first
-    input frame of each window; ``spectrogram`` and ``sentence`` ``(F, T)``; ``attributes`` as the run stored
-    them (composite, against, ...). Of very many letters the first ``MOST_LETTERS``.
+    ``windows`` ``(N, F, W)`` float16, a letter's map over its ``scale`` ``(N,)``; ``starts`` ``(N,)`` the
+    first input frame of each window; ``spectrogram`` and ``sentence`` ``(F, T)``; ``attributes`` as the run
+    stored them (composite, against, ...). Of very many letters the first ``MOST_LETTERS``.
     """
 
     windows: np.ndarray
@@ -167,7 +167,9 @@ def read_table(path: Path) -> list[Row]:
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [{name: value or "" for name, value in row.items() if name} for row in csv.DictReader(file)]
+            return [
+                {name: value or "" for name, value in row.items() if name} for row in csv.DictReader(file)
+            ]
     except (OSError, ValueError, csv.Error) as error:
         raise IntrospectError(f"cannot read {path}: {error}") from error
 
@@ -243,12 +245,15 @@ def _relevance(path: Path) -> Relevance | None:
 
 
 def _overshadowing(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Per layer the length of the letters' grand mean over that of each letter's pattern, and who is missing."""
+    """Per layer the length of the letters' grand mean over that of each letter's pattern; who is left out."""
     if not path.exists():
         return {}, ()
-    ratios, left_out = {}, ()
+    ratios: dict[str, np.ndarray] = {}
+    left_out: tuple[str, ...] = ()
     with _opened(path) as file:
-        place = next((f"letters/{o}/activation" for o in ("gradient", "none") if f"letters/{o}/activation" in file), "")
+        place = next(
+            (f"letters/{o}/activation" for o in ("gradient", "none") if f"letters/{o}/activation" in file), ""
+        )
         for layer in sorted(file[place], key=depth) if place else ():
             group = file[place][layer]
             names = texts(group["group"][()])
@@ -265,8 +270,8 @@ def overshadowed(means: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     means
-        ``(G, ...)``; cells that a group lacks (NaN) are left out of its lengths. A pattern of length 0 has the
-        ratio NaN.
+        ``(G, ...)``; cells that a group lacks (NaN) are left out of all lengths. A pattern of length 0 has
+        the ratio NaN.
     """
     flat = means.reshape(len(means), -1).astype(np.float64)
     known = np.isfinite(flat).all(axis=0)

@@ -125,7 +125,7 @@ def _notices(run: Run) -> tuple[str, ...]:
 
 
 def model_error(run: Run) -> tuple[float, str]:
-    """The recogniser's letter error and where it was measured: its own held-out figure, else this corpus's."""
+    """The recogniser's letter error and where it was measured: its held-out figure, else this corpus's."""
     training = run.model.get("training") or {}
     for key, where in (("test_error", "on test speakers"), ("error", "on its development speakers")):
         if np.isfinite(number(training.get(key))):
@@ -158,7 +158,9 @@ def _model_facts(model: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 def _speech_facts(corpus: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     facts = [("Corpus", str(corpus["path"]))] if corpus.get("path") else []
     if np.isfinite(number(corpus.get("utterances"))):
-        amount = f"{counted(number(corpus['utterances']), 'utterance')}, {duration(number(corpus.get('seconds')))}"
+        amount = (
+            f"{counted(number(corpus['utterances']), 'utterance')}, {duration(number(corpus.get('seconds')))}"
+        )
         facts.append(("Speech", f"{amount}, {counted(number(corpus.get('speakers')), 'speaker')}"))
     if np.isfinite(number(corpus.get("skipped"))):
         facts.append(("Skipped", counted(number(corpus["skipped"]), "item")))
@@ -211,7 +213,11 @@ def _made(run: Run) -> tuple[tuple[str, str], ...]:
 
 
 def _plain(value: Any) -> str:
-    return {None: "none", True: "yes", False: "no"}.get(value, str(value)) if not isinstance(value, (list, dict)) else str(value)
+    return (
+        {None: "none", True: "yes", False: "no"}.get(value, str(value))
+        if not isinstance(value, (list, dict))
+        else str(value)
+    )
 
 
 def _size(count: int) -> str:

@@ -16,7 +16,15 @@ def render_text(seen: Views) -> str:
 
     What comes from the run is escaped, so that no name becomes markup.
     """
-    parts = [_top(seen), _errors(seen), _utterance(seen), _timing(seen), _patterns(seen), _clusters(seen), _made(seen)]
+    parts = [
+        _top(seen),
+        _errors(seen),
+        _utterance(seen),
+        _timing(seen),
+        _patterns(seen),
+        _clusters(seen),
+        _made(seen),
+    ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
@@ -45,14 +53,17 @@ def _top(seen: Views) -> str:
 
 def _errors(seen: Views) -> str:
     rates = table(
-        ("", "rate", "95 % interval", "basis"), ((r.name, r.rate, r.interval, r.basis) for r in seen.summary.rates)
+        ("", "rate", "95 % interval", "basis"),
+        ((r.name, r.rate, r.interval, r.basis) for r in seen.summary.rates),
     )
     speakers = _chart(seen.summary.speakers, "speaker", "letter error") if seen.summary.speakers else ""
     return f"## Errors\n\n{rates or MISSING}\n\n{speakers}"
 
 
 def _chart(chart: WhiskerChart, what: str, value: str) -> str:
-    return table((what, value, "95 % interval", "n"), ((r.name, r.text, r.interval, r.count) for r in chart.rows))
+    return table(
+        (what, value, "95 % interval", "n"), ((r.name, r.text, r.interval, r.count) for r in chart.rows)
+    )
 
 
 def _utterance(seen: Views) -> str:
@@ -60,8 +71,17 @@ def _utterance(seen: Views) -> str:
     if u is None:
         return f"## One utterance\n\n{MISSING}"
     rows = ((t.name, f"{t.seconds:.3f}", t.verdict, t.score, t.offset) for t in u.letters)
-    words = table(("", ""), (("utterance", u.name), ("reference", u.reference), ("heard", u.hypothesis), ("rule", u.rule)))
-    header = ("letter", "time, s", "right?", "score above the mean of the others", "found, from the step's centre")
+    words = table(
+        ("", ""),
+        (("utterance", u.name), ("reference", u.reference), ("heard", u.hypothesis), ("rule", u.rule)),
+    )
+    header = (
+        "letter",
+        "time, s",
+        "right?",
+        "score above the mean of the others",
+        "found, from the step's centre",
+    )
     return f"## One utterance\n\n{words}\n\n{table(header, rows)}"
 
 
@@ -74,7 +94,9 @@ def _timing(seen: Views) -> str:
         ((r.what, r.count, r.median, r.interval, r.mean) for r in t.rows),
     )
     histograms = "\n\n".join(f"Offsets by {escaped(h.method)}: {escaped(h.summary)}." for h in t.histograms)
-    letters = "\n\n".join(f"### {escaped(name)}\n\n{_chart(chart, 'letter', 'median')}" for name, chart in t.per_letter)
+    letters = "\n\n".join(
+        f"### {escaped(name)}\n\n{_chart(chart, 'letter', 'median')}" for name, chart in t.per_letter
+    )
     return f"## Timing\n\nPositive: the letter comes after its sound.\n\n{rows}\n\n{histograms}\n\n{letters}"
 
 
@@ -94,8 +116,12 @@ def _clusters(seen: Views) -> str:
         return f"## Clusters\n\n{MISSING}"
     header = ("layer", "groups", "silhouette", "null mean", "null, 95 %", "p", "cophenetic", "adjusted Rand")
     curves = "\n\n".join(f"### {escaped(curve.title)}\n\n{table(header, curve.rows)}" for curve in c.curves)
-    ratios = table(("layer", "grand mean over pattern, median", "smallest", "largest", "letters"), c.overshadowing)
-    return f"## Clusters\n\n{escaped(c.metric)} distance, {escaped(c.linkage)} linkage.\n\n{curves}\n\n{ratios}"
+    ratios = table(
+        ("layer", "grand mean over pattern, median", "smallest", "largest", "letters"), c.overshadowing
+    )
+    return (
+        f"## Clusters\n\n{escaped(c.metric)} distance, {escaped(c.linkage)} linkage.\n\n{curves}\n\n{ratios}"
+    )
 
 
 def _made(seen: Views) -> str:
@@ -103,4 +129,5 @@ def _made(seen: Views) -> str:
     skipped = table(("item", "reason"), s.skipped) or "Nothing."
     files = table(("file", "size", "holds"), ((f.name, f.size, f.holds) for f in s.files))
     command = "    " + s.command.replace("\n", " ") if s.command else ""
-    return f"## Skipped\n\n{skipped}\n\n## How this was made\n\n{command}\n\n{table(('', ''), s.made)}\n\n{files}"
+    made = table(("", ""), s.made)
+    return f"## Skipped\n\n{skipped}\n\n## How this was made\n\n{command}\n\n{made}\n\n{files}"

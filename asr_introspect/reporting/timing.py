@@ -50,7 +50,9 @@ def timing_view(run: Run) -> TimingView | None:
     histograms = _histograms(run)
     if not run.lags and not histograms:
         return None
-    ordered = sorted(run.lags, key=lambda row: (row.get("method") != "emission", row.get("method"), depth(row["layer"])))
+    ordered = sorted(
+        run.lags, key=lambda row: (row.get("method") != "emission", row.get("method"), depth(row["layer"]))
+    )
     rows = tuple(
         LagRow(
             what=lag_name(row["method"], row["layer"]),
@@ -100,7 +102,9 @@ def _per_letter(run: Run) -> tuple[tuple[str, WhiskerChart], ...]:
         ]
         rows.sort(key=lambda it: (not np.isfinite(it.value), it.value))
         if rows:
-            charts.append((lag_name(method, places[method]), whiskers(rows, milliseconds, milliseconds, reference=0.0)))
+            charts.append(
+                (lag_name(method, places[method]), whiskers(rows, milliseconds, milliseconds, reference=0.0))
+            )
     return tuple(charts)
 
 
@@ -125,8 +129,8 @@ def _histograms(run: Run) -> tuple[OffsetHistogram, ...]:
         beyond = 1 - len(shown) / len(array)
         summary = (
             f"{counted(len(array), 'letter')}; median {milliseconds(float(np.median(array)))}, middle half "
-            f"{fixed(float(low), 0, sign=True)} to {milliseconds(float(high))}; {fixed(100 * beyond, 1)} % lie "
-            f"more than {SHOWN_MS} ms away and are not drawn"
+            f"{fixed(float(low), 0, sign=True)} to {milliseconds(float(high))}; {fixed(100 * beyond, 1)} % "
+            f"lie more than {SHOWN_MS} ms away and are not drawn"
         )
         result.append(OffsetHistogram(method, histogram(heights, -SHOWN_MS, width, "ms", summary), summary))
     return tuple(result)

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr_introspect.reporting.geometry import Tick, frequency_ticks, geometry_of
-from asr_introspect.reporting.pictures import file_address, limit_of, packed, picture, quantised, signed_picture
+from asr_introspect.reporting.pictures import (
+    file_address,
+    limit_of,
+    packed,
+    picture,
+    quantised,
+    signed_picture,
+)
 from asr_introspect.reporting.run import Relevance, Run, number
 from asr_introspect.reporting.words import fixed, letter_name, milliseconds
 
@@ -129,7 +136,10 @@ def utterance_view(run: Run) -> UtteranceView | None:
         window=relevance.windows.shape[2],
         pooled=pooled,
         starts=[int(start) for start in relevance.starts[:shown]],
-        limits=[float(f"{limit_of(w) * scale:.4g}") for w, scale in zip(shown_windows, relevance.scale, strict=False)],
+        limits=[
+            float(f"{limit_of(w) * scale:.4g}")
+            for w, scale in zip(shown_windows, relevance.scale, strict=False)
+        ],
         frame_seconds=geometry.frame_seconds,
         composite=str(attributes.get("composite", "")),
         against=str(attributes.get("against", "")),

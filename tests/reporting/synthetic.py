@@ -15,12 +15,16 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist, squareform
 
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-PHONEMES = tuple(
-    "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split()
+# fmt: off
+PHONEMES = (
+    "AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH",
+    "IH", "IY", "JH", "K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH",
+    "UH", "UW", "V", "W", "Y", "Z", "ZH",
 )
+# fmt: on
 LAYERS = ("input", *(f"layer{i}" for i in range(1, 13)))
 WINDOW, ANCHOR, BINS = 206, 101, 128
-HOSTILE = "<b>Ann & \"Bo\"</b>"
+HOSTILE = '<b>Ann & "Bo"</b>'
 """A speaker's name that would be markup if it were not escaped."""
 
 
@@ -61,10 +65,22 @@ def _records(folder: Path, utterances: int, synthetic: bool, letter_error: float
             "identity": {"checkpoint": "c0ffee" * 10 + "c0ff", "corpus": "ab12" * 16},
             "parts": {
                 "introspect": {
-                    "argv": ["asr-introspect", "introspect", "--corpus", "data/my demo", "--out", "runs/demo"],
+                    "argv": [
+                        "asr-introspect",
+                        "introspect",
+                        "--corpus",
+                        "data/my demo",
+                        "--out",
+                        "runs/demo",
+                    ],
                     "settings": {"corpus": "data/my demo", "alignments": alignments, "device": "cpu"},
                     "seed": 0,
-                    "versions": {"python": "3.11.7", "machine": "x86_64", "torch": "2.13.0", "numpy": "2.4.6"},
+                    "versions": {
+                        "python": "3.11.7",
+                        "machine": "x86_64",
+                        "torch": "2.13.0",
+                        "numpy": "2.4.6",
+                    },
                     "revision": "874af77",
                     "complete": True,
                 }
@@ -134,7 +150,9 @@ def _records(folder: Path, utterances: int, synthetic: bool, letter_error: float
     )
 
 
-def _utterances(folder: Path, random: np.random.Generator, count: int, seconds: float) -> list[dict[str, Any]]:
+def _utterances(
+    folder: Path, random: np.random.Generator, count: int, seconds: float
+) -> list[dict[str, Any]]:
     sentence = "THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG BEFORE NINE"
     frames = int(seconds * 100) + 1
     rows = [
@@ -169,7 +187,16 @@ def _instances(
         for step, letter in zip(steps, text, strict=True):
             start = (2 * step + 0.5) / 100
             found.append(
-                _instance(len(found), "letter", row["utterance"], step, letter, int(random.random() > 0.2), start, 0.02)
+                _instance(
+                    len(found),
+                    "letter",
+                    row["utterance"],
+                    step,
+                    letter,
+                    int(random.random() > 0.2),
+                    start,
+                    0.02,
+                )
             )
         if phonemes:
             for step in steps[::2]:
@@ -182,7 +209,14 @@ def _instances(
 
 
 def _instance(
-    number: int, kind: str, utterance: int, step: int, label: str, right: int | str, start: float, length: float
+    number: int,
+    kind: str,
+    utterance: int,
+    step: int,
+    label: str,
+    right: int | str,
+    start: float,
+    length: float,
 ) -> dict[str, Any]:
     return {
         "instance": number,
@@ -278,11 +312,17 @@ def _relevance(
         group["step"] = [found["step"] for found in letters]
         group["instance"] = [found["instance"] for found in letters]
         group["spectrogram"], group["sentence"] = spectrogram.astype(np.float32), sentence.astype(np.float32)
-        group.attrs.update(composite="epsilon-relative", against="mean", cosine_to_gradient_x_input=0.83, leak=0.12)
+        group.attrs.update(
+            composite="epsilon-relative", against="mean", cosine_to_gradient_x_input=0.83, leak=0.12
+        )
 
 
 def _clusters(folder: Path, random: np.random.Generator, phonemes: bool) -> None:
-    kinds = {"letters": LETTERS, "phonemes": PHONEMES, "joint": (*(f"letter {name}" for name in LETTERS), *(f"phone {name}" for name in PHONEMES))}
+    kinds = {
+        "letters": LETTERS,
+        "phonemes": PHONEMES,
+        "joint": (*(f"letter {name}" for name in LETTERS), *(f"phone {name}" for name in PHONEMES)),
+    }
     views = [("letters", "gradient"), ("letters", "none")]
     views += [("phonemes", "none"), ("joint", "none")] if phonemes else []
     rows = []
@@ -298,14 +338,17 @@ def _clusters(folder: Path, random: np.random.Generator, phonemes: bool) -> None
                 place["distance"] = squareform(distances).astype(np.float32)
                 place["linkage"], place["order"] = tree, leaves_list(tree)
                 place.attrs.update(groups=list(groups), metric="euclidean")
-                classes = {"letters": ["vowel-consonant"], "phonemes": ["vowel-consonant", "manner", "voicing"]}
+                classes = {
+                    "letters": ["vowel-consonant"],
+                    "phonemes": ["vowel-consonant", "manner", "voicing"],
+                }
                 for kind in classes.get(labels, ["vowel-consonant"]):
                     value = 0.02 * depth + random.normal(0, 0.02)
                     numbers = (len(groups), value, 0.0, -0.05, 0.06, 0.5 if value < 0.06 else 0.004, 0.8, 0.1)
-                    rows.append(
-                        (labels, offset, "activation", layer, "euclidean", "average", kind, *numbers)
-                    )
-    header = "labels,offset,weight,layer,metric,linkage,classes,groups,silhouette,null_mean,null_low,null_high"
+                    rows.append((labels, offset, "activation", layer, "euclidean", "average", kind, *numbers))
+    header = (
+        "labels,offset,weight,layer,metric,linkage,classes,groups,silhouette,null_mean,null_low,null_high"
+    )
     _csv(folder / "clusters.csv", (*header.split(","), "p_value", "cophenetic", "adjusted_rand"), rows)
 
 
