@@ -434,7 +434,9 @@ class Metrics:
         """Takes in the figures of an evaluation."""
         self._write(update=update, **{f"development_{k}": round(v, 5) for k, v in figures.items()})
         shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        say(f"update {update}: loss {self.loss:.3f}, development {shown}")
+        recent = sum(self._losses) / len(self._losses) if self._losses else self.loss
+        said = "" if math.isnan(recent) else f"loss {recent:.3f}, "
+        say(f"update {update}: {said}development {shown}")
 
     def _write(self, **values: float | int | None) -> None:
         if self.enabled:
