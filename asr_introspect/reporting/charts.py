@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from asr_introspect.reporting.geometry import Tick
-from asr_introspect.reporting.words import counted, fixed
+from asr_introspect.reporting.words import SPACE, counted, fixed
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ def whiskers(
             place(row.low),
             place(row.high),
             say(row.value),
-            f"{say(row.low)} to {say(row.high)}" if np.isfinite(row.low + row.high) else "no interval",
+            f"{say(row.low).partition(SPACE)[0]} to {say(row.high)}"
+            if np.isfinite(row.low + row.high)
+            else "no interval",
             f"{row.count:,}",
         )
         for row in rows

@@ -57,7 +57,6 @@ class SummaryView:
 
 
 HOLDS = {
-    "report.md": "this page as text",
     "findings.json": "the findings with their numbers",
     "corpus.json": "speakers and error rates",
     "model.json": "the recogniser's header",
@@ -108,20 +107,20 @@ def summary_view(run: Run) -> SummaryView:
 
 
 def _notices(run: Run) -> tuple[str, ...]:
-    """What a reader must know before anything else, most important first."""
-    notices = []
+    """What a reader must know before anything else; the corpus and the recogniser in one first line."""
+    first, notices = [], []
     corpus = run.corpus
     if corpus.get("synthetic"):
-        notices.append("The voices in this report are synthetic: no person speaks in this corpus.")
+        first.append("The voices in this report are synthetic: no person speaks in this corpus.")
     error, where = model_error(run)
     if error > WEAK:
-        notices.append(
+        first.append(
             f"The recogniser is a weak one: its letter error is {percent(error)} {where}, above "
             f"{percent(WEAK, 0)}. What is shown is what this recogniser does, not what a good one would."
         )
     if run.part.get("complete") is False:
         notices.append("The run was stopped before it was complete; the same command goes on with it.")
-    return tuple(notices)
+    return (*((" ".join(first),) if first else ()), *notices)
 
 
 def model_error(run: Run) -> tuple[float, str]:
@@ -171,7 +170,7 @@ def _rate(name: str, found: Any, unit: str) -> Rate | None:
     if not isinstance(found, Mapping) or not np.isfinite(number(found.get("rate"))):
         return None
     basis = f"{number(found.get('edits')):,.0f} edits over {number(found.get('length')):,.0f} {unit}"
-    over = f"; 95 % bootstrap over {found['over']}" if found.get("over") else ""
+    over = f"; 95\N{NO-BREAK SPACE}% bootstrap over {found['over']}" if found.get("over") else ""
     return Rate(
         name,
         percent(number(found["rate"])),

@@ -97,7 +97,8 @@ def _timing(seen: Views) -> str:
     letters = "\n\n".join(
         f"### {escaped(name)}\n\n{_chart(chart, 'letter', 'median')}" for name, chart in t.per_letter
     )
-    return f"## Timing\n\nPositive: the letter comes after its sound.\n\n{rows}\n\n{histograms}\n\n{letters}"
+    what = f"A lag is the time of a rightly heard letter minus {t.sound}; positive: the letter comes after."
+    return f"## Timing\n\n{what}\n\n{rows}\n\n{histograms}\n\n{letters}"
 
 
 def _patterns(seen: Views) -> str:

@@ -12,6 +12,13 @@ from asr_introspect.reporting.geometry import geometry_of
 from asr_introspect.reporting.run import Run, depth, number
 from asr_introspect.reporting.words import counted, fixed, layer_name, letter_name, milliseconds
 
+SOUNDS = {
+    "phone": "the middle of the phone that it spells, from the phone alignments",
+    "alignment": "the middle of its span in the forced alignment of the transcript",
+    "": "the middle of its sound",
+}
+"""What ``lags.csv`` says a lag is measured against, in words."""
+
 SHOWN_MS = 300
 """The histogram's half width; what lies outside is counted in words."""
 
@@ -38,8 +45,12 @@ class OffsetHistogram:
 
 @dataclass(frozen=True)
 class TimingView:
-    """Lags over all letters, per letter, and histograms of offsets; each may be empty."""
+    """Lags over all letters, per letter, and histograms of offsets; each may be empty.
 
+    ``sound`` says in words what the lags are measured against.
+    """
+
+    sound: str
     rows: tuple[LagRow, ...]
     per_letter: tuple[tuple[str, WhiskerChart], ...]
     histograms: tuple[OffsetHistogram, ...]
@@ -64,7 +75,8 @@ def timing_view(run: Run) -> TimingView | None:
         for row in ordered
         if row.get("group") == "all"
     )
-    return TimingView(rows, _per_letter(run), histograms)
+    sounds = dict.fromkeys(SOUNDS.get(row.get("sound", ""), SOUNDS[""]) for row in run.lags)
+    return TimingView(" or ".join(sounds), rows, _per_letter(run), histograms)
 
 
 def lag_name(method: str, layer: str) -> str:
@@ -72,6 +84,10 @@ def lag_name(method: str, layer: str) -> str:
     if method in ("emission", "none", "step"):
         return "emission (the step's own time)"
     return f"found by {method}, {layer_name(layer)}"
+
+
+def _signed(value: float) -> str:
+    return fixed(value, 0, sign=True)
 
 
 def _interval(low: float, high: float) -> str:
@@ -103,7 +119,7 @@ def _per_letter(run: Run) -> tuple[tuple[str, WhiskerChart], ...]:
         rows.sort(key=lambda it: (not np.isfinite(it.value), it.value))
         if rows:
             charts.append(
-                (lag_name(method, places[method]), whiskers(rows, milliseconds, milliseconds, reference=0.0))
+                (lag_name(method, places[method]), whiskers(rows, milliseconds, _signed, reference=0.0))
             )
     return tuple(charts)
 

@@ -246,10 +246,10 @@ def _lags(folder: Path, random: np.random.Generator) -> None:
         for layer in ("input", "layer9") if method == "gradient" else ("",):
             for group in ("all", *LETTERS):
                 median = float(random.normal(20, 12))
-                rows.append((method, layer, group, 400, median, median - 6, median + 6, median + 2))
+                rows.append((method, layer, group, 400, median, median - 6, median + 6, median + 2, "phone"))
     _csv(
         folder / "lags.csv",
-        ("method", "layer", "group", "count", "median_ms", "low_ms", "high_ms", "mean_ms"),
+        ("method", "layer", "group", "count", "median_ms", "low_ms", "high_ms", "mean_ms", "sound"),
         rows,
     )
 

@@ -33,7 +33,7 @@ def test_whiskers_place_values_in_proportion() -> None:
     assert chart.reference == 0.0
     assert second.at == pytest.approx(2 * first.at)
     assert (second.low, second.interval) == (None, "no interval")
-    assert first.interval == "10.0\N{NO-BREAK SPACE}% to 30.0\N{NO-BREAK SPACE}%"
+    assert first.interval == "10.0 to 30.0\N{NO-BREAK SPACE}%"
 
 
 def test_a_chart_without_rows_is_no_error() -> None:
