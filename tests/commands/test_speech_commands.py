@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from asr_introspect.commands import main
 from tests.experiments.recognisers import tiny_checkpoint
@@ -135,6 +136,19 @@ def test_what_goes_wrong_is_one_line(
     assert said in err
     assert "Traceback" not in err
     assert not (tmp_path / "a.jsonl").exists()
+
+
+def test_cuda_where_there_is_none(
+    capsys: pytest.CaptureFixture[str],
+    make_corpus: Maker,
+    checkpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    root = make_corpus(TEXTS)
+    code, out, err = run(capsys, "evaluate", "--checkpoint", checkpoint, "--corpus", root, "--device", "cuda")
+    assert (code, out) == (1, "")
+    assert "no CUDA device here; use --device cpu or auto" in err
 
 
 @pytest.mark.parametrize("command", ["evaluate", "align"])
