@@ -1,6 +1,6 @@
 """The letter error on the same utterances from two kinds of files, for example FLAC and Opus.
 
-    python recipes/librispeech/codecs.py ../shared/data/sample/LibriSpeech/study ../shared/data/LibriSpeech/study
+    D=../shared/data; python recipes/librispeech/codecs.py $D/sample/LibriSpeech/study $D/LibriSpeech/study
 
 Utterances are matched by name; those of the first corpus are scored in both.
 """
