@@ -1,0 +1,114 @@
+"""PocketSphinx's phones against the Montreal Forced Aligner's, on real speech."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from difflib import SequenceMatcher
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr_introspect.corpus.alignments import Alignment, read_alignments, without_stress
+from asr_introspect.corpus.audio import read_audio
+from asr_introspect.corpus.reading import alignments_folder, read_corpus
+from asr_introspect.corpus.records import Segment, Utterance
+from asr_introspect.corpus.sphinx import PhoneAligner, align_corpus_phones, align_phones
+from asr_introspect.errors import IntrospectError
+from tests.conftest import CorpusMaker
+
+pytestmark = pytest.mark.speech
+
+
+@pytest.fixture(scope="module")
+def few(sample: Path) -> list[Utterance]:
+    """Four short utterances, one of each speaker."""
+    utterances = sorted(read_corpus(sample).utterances, key=lambda utterance: utterance.duration)
+    return [
+        next(utterance for utterance in utterances if utterance.speaker == speaker)
+        for speaker in ("4088", "4406", "5652", "8226")
+    ]
+
+
+def common(ours: Alignment, theirs: Alignment) -> Iterator[tuple[Segment, Segment]]:
+    """The phones that both alignments have, in pairs."""
+    names = [[without_stress(phone.symbol) for phone in side.phones] for side in (ours, theirs)]
+    for i, j, length in SequenceMatcher(None, *names, autojunk=False).get_matching_blocks():
+        yield from zip(ours.phones[i : i + length], theirs.phones[j : j + length], strict=True)
+
+
+def test_agrees_with_the_montreal_forced_aligner(sample: Path, few: list[Utterance]) -> None:
+    folder = alignments_folder(sample)
+    assert folder is not None
+    theirs = read_alignments(folder, few)
+    deviations, phones = [], 0
+    for utterance in few:
+        ours = align_phones(utterance, read_audio(utterance.audio))
+        assert [word.symbol for word in ours.words] == utterance.text.split()
+        for part in (ours.words, ours.phones):
+            assert all(first.end <= second.start + 1e-9 for first, second in pairwise(part))
+            assert all(0 <= segment.start < segment.end <= utterance.duration for segment in part)
+        phones += len(theirs[utterance.name].phones)
+        deviations += [a.start - b.start for a, b in common(ours, theirs[utterance.name])]
+    deviation = np.array(deviations)
+    assert len(deviation) > 0.93 * phones
+    assert abs(np.median(deviation)) <= 0.01
+    assert np.mean(np.abs(deviation) <= 0.0201) > 0.75
+    assert np.mean(np.abs(deviation) <= 0.0501) > 0.93
+    # The control: boundaries moved by a tenth of a second do not agree.
+    assert np.mean(np.abs(deviation + 0.1) <= 0.0501) < 0.1
+
+
+def test_several_processes_give_the_same_and_textgrids_that_are_found(
+    few: list[Utterance], tmp_path: Path
+) -> None:
+    alone = align_corpus_phones(few[:2], workers=1)
+    together = align_corpus_phones(few[1::-1], tmp_path / "alignments", workers=2)
+    backwards = align_corpus_phones(few[1::-1], workers=1)
+    for name, alignment in alone.alignments.items():
+        # By their text, because the scores are NaN: the order of utterances must not matter either.
+        assert str(together.alignments[name]) == str(backwards.alignments[name]) == str(alignment)
+    assert not together.skipped
+    found = read_alignments(tmp_path / "alignments", few[:2])
+    for name, alignment in alone.alignments.items():
+        assert [s.symbol for s in found[name].phones] == [s.symbol for s in alignment.phones]
+        np.testing.assert_allclose(
+            [s.start for s in found[name].phones], [s.start for s in alignment.phones], atol=1e-9
+        )
+
+
+def test_unknown_words_are_given_a_pronunciation_and_marked(few: list[Utterance]) -> None:
+    utterance = few[0]
+    first, *rest = utterance.text.split()
+    renamed = Utterance("x", utterance.audio, " ".join(["ZORBLEQ", *rest]), "", "", utterance.duration)
+    said = PhoneAligner({}).align(utterance, read_audio(utterance.audio)).phones
+    word = align_phones(utterance, read_audio(utterance.audio)).words[0]
+    spoken = tuple(phone.symbol for phone in said if phone.end <= word.end + 1e-9)
+    aligner = PhoneAligner({"ZORBLEQ": spoken})
+    alignment = aligner.align(renamed, read_audio(utterance.audio))
+    assert aligner.guessed["ZORBLEQ"].source == "lexicon"
+    assert alignment.words[0].symbol == "ZORBLEQ"
+    assert alignment.words[0].end == pytest.approx(word.end, abs=0.03)
+    assert first != "ZORBLEQ"
+    guessing = PhoneAligner()
+    guessing.align(renamed, read_audio(utterance.audio))
+    assert guessing.guessed["ZORBLEQ"].source == "gruut"
+
+
+def test_what_cannot_be_aligned_is_skipped(
+    few: list[Utterance], make_corpus: CorpusMaker, tmp_path: Path
+) -> None:
+    tone = read_corpus(make_corpus({"1-2-0000": "'N' ' A", "1-2-0001": "WE ARE HERE"}, seconds=0.3))
+    found = align_corpus_phones([few[0], *tone.utterances], workers=1)
+    assert few[0].name in found.alignments
+    assert any("no pronunciation of '" in item.reason for item in found.skipped)
+    with pytest.raises(IntrospectError, match="none of 1 utterances could be aligned"):
+        align_corpus_phones(tone.utterances[:1], workers=1)
+
+
+def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch, few: list[Utterance]) -> None:
+    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
+    with pytest.raises(IntrospectError, match=r"pip install 'asr-introspect\[phones\]'"):
+        align_corpus_phones(few, workers=1)
