@@ -17,6 +17,7 @@ from asr_introspect.commands.common import (
     Seed,
 )
 from asr_introspect.corpus.skipped import say_skipped
+from asr_introspect.experiments.introspect import Introspection
 from asr_introspect.experiments.introspect import introspect as introspect_corpus
 from asr_introspect.progress import say
 
@@ -54,16 +55,22 @@ def introspect(
 
     Example: asr-introspect introspect --corpus LibriSpeech/dev-clean --alignments TextGrids --out runs/clean
     """
-    found = introspect_corpus(
-        corpus,
-        checkpoint,
-        out,
-        alignments=alignments,
-        device=device,
-        seed=seed,
-        max_utterances=max_utterances,
-        overwrite=overwrite,
+    show(
+        introspect_corpus(
+            corpus,
+            checkpoint,
+            out,
+            alignments=alignments,
+            device=device,
+            seed=seed,
+            max_utterances=max_utterances,
+            overwrite=overwrite,
+        )
     )
+
+
+def show(found: Introspection) -> None:
+    """Prints the findings and, as the last line, the page; what was skipped goes to stderr."""
     say_skipped(found.skipped)
     say(
         f"{found.utterances:,} utterances, {found.letters:,} letters, {found.phonemes:,} phonemes; "
@@ -71,4 +78,4 @@ def introspect(
     )
     for finding in found.findings:
         print(finding.sentence)
-    print(found.report or found.folder)
+    print(found.report)

@@ -32,6 +32,7 @@ from asr_introspect.experiments.profile_pass import (
     merged_moments,
     streamed,
 )
+from asr_introspect.experiments.report import report
 from asr_introspect.experiments.run_clusters import CLUSTER_COLUMNS, csv_row, write_clusters
 from asr_introspect.experiments.run_findings import (
     lag_findings,
@@ -81,7 +82,7 @@ class Introspection:
     """
 
     folder: Path
-    report: Path | None
+    report: Path
     findings: tuple[Finding, ...]
     utterances: int
     letters: int
@@ -164,7 +165,7 @@ def introspect(
         )
         findings = _look_inside(plan, folder, work, rows, seed)
     counts = (len(rows.utterances), len(rows.letters), len(rows.phonemes))
-    return Introspection(folder, None, tuple(findings), *counts, tuple(skipped))
+    return Introspection(folder, report(folder), tuple(findings), *counts, tuple(skipped))
 
 
 def _look_inside(plan: Pass, folder: Path, work: Path, rows: Rows, seed: int) -> list[Finding]:

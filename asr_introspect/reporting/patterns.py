@@ -64,7 +64,7 @@ def patterns_view(run: Run) -> PatternsView | None:
     inside = [g for g in kept if stored.groups[g] not in (" ", "'")]
     if not inside:
         return None
-    grand = np.nanmean(stored.mean[inside], axis=0)
+    grand = _mean_of_known(stored.mean[inside])
     patterns = stored.mean - grand
     frequent = [g for g in inside if counts[g] >= ENOUGH] or inside
     pattern_limit = limit_of(patterns[frequent], 0.998)
@@ -114,6 +114,13 @@ def strongest(stored: Patterns, pattern: np.ndarray) -> str:
     rounded = float(f"{stored.frequencies[band]:.2g}")
     when = milliseconds(1000 * (frame - stored.anchor) * stored.frame_seconds)
     return f"{fixed(float(value), 2, sign=True)} at {hertz(rounded)}, {when}"
+
+
+def _mean_of_known(means: np.ndarray) -> np.ndarray:
+    """The mean over groups ``(G, ...)`` of what is finite; NaN where no group has anything."""
+    known = np.isfinite(means)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, means, 0.0).sum(axis=0) / known.sum(axis=0))
 
 
 def _size(values: np.ndarray) -> float:

@@ -60,7 +60,8 @@ def speech(make_corpus: CorpusMaker, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slices of two or three utterances, and groups of a few instances."""
+    """Slices of two or three utterances, groups of a few instances, and no static heat maps."""
+    monkeypatch.setattr("asr_introspect.experiments.report.write_heat_maps", lambda maps, folder: [])
     monkeypatch.setattr(profile_pass, "SLICE_SECONDS", 1.5)
     monkeypatch.setattr(profiles, "MINIMUM", 2)
 
