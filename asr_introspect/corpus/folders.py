@@ -65,7 +65,14 @@ def _chapters(folder: Path) -> list[tuple[Path, list[Path], dict[str, Path]]]:
     """Each folder with sound or transcripts: its path, its transcript files, its sound files by stem."""
     found = []
     errors: list[OSError] = []
-    for place, below, files in os.walk(folder, onerror=errors.append):
+    seen: set[str] = set()
+    # Subsets are often links to where the data lie; a link that leads back is not followed again.
+    for place, below, files in os.walk(folder, onerror=errors.append, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            below[:] = []
+            continue
+        seen.add(real)
         below[:] = sorted(name for name in below if not name.startswith("."))
         transcripts: list[Path] = []
         audio: dict[str, Path] = {}

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from asr_introspect.corpus.audio import SAMPLE_RATE, AudioError, AudioHeader, probe, read_audio
 from asr_introspect.corpus.entries import Entry, Notes, usable
@@ -65,6 +66,8 @@ def prepare(
     IntrospectError
         Nothing is usable, or the manifest cannot be written.
     """
+    if out is not None:
+        _check_writable(Path(out))  # before hours of speech are decoded
     notes = Notes()
     if isinstance(corpus, Corpus):
         found, path = corpus, Path("corpus")
@@ -126,6 +129,17 @@ def _entries(path: Path) -> Iterator[Entry | Skipped]:
         f"{path} is no corpus: neither a folder in LibriSpeech's layout, nor a table whose header line has "
         f"{' and '.join(REQUIRED)} (tab-separated), nor a manifest (JSON lines)"
     )
+
+
+def _check_writable(path: Path) -> None:
+    if path.is_dir():
+        raise IntrospectError(f"cannot write {path}: it is a folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".partial"):
+            pass
+    except OSError as error:
+        raise IntrospectError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _not_empty(corpus: Corpus, path: Path | str) -> Corpus:

@@ -61,6 +61,14 @@ def test_every_kind_of_sound(make_corpus: CorpusMaker, extension: str) -> None:
     assert read_corpus(root).utterances[0].duration == pytest.approx(1.0, abs=0.15)
 
 
+def test_linked_subsets_are_read_and_loops_left(tmp_path: Path, make_corpus: CorpusMaker) -> None:
+    make_corpus({"1-2-0000": "HELLO"}, folder=tmp_path / "disk" / "dev-clean")
+    (tmp_path / "LibriSpeech").mkdir()
+    (tmp_path / "LibriSpeech" / "dev-clean").symlink_to(tmp_path / "disk" / "dev-clean")
+    (tmp_path / "LibriSpeech" / "loop").symlink_to(tmp_path / "LibriSpeech")
+    assert [u.name for u in read_corpus(tmp_path / "LibriSpeech").utterances] == ["1-2-0000"]
+
+
 def test_missing_halves_are_skipped_and_named(make_corpus: CorpusMaker) -> None:
     root = make_corpus({"1-2-0000": "GOOD", "1-2-0001": "NO SOUND", "1-2-0002": "NO TEXT"})
     chapter = root / "1" / "2"
@@ -324,9 +332,14 @@ def test_prepare_lists_what_it_skipped(tmp_path: Path, make_corpus: CorpusMaker)
     assert listed[1].startswith("1-2-0001,")
 
 
-def test_an_unwritable_manifest_is_one_line(make_corpus: CorpusMaker) -> None:
-    with pytest.raises(IntrospectError, match="cannot write"):
-        prepare(make_corpus({"1-2-0000": "GOOD"}), "/proc/nowhere/m.jsonl")
+def test_an_unwritable_manifest_is_said_before_any_work(
+    tmp_path: Path, make_corpus: CorpusMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = make_corpus({"1-2-0000": "GOOD"})
+    monkeypatch.setattr(soundfile, "info", None)
+    for out in ("/proc/nowhere/m.jsonl", "/proc/m.jsonl", tmp_path):
+        with pytest.raises(IntrospectError, match="cannot write"):
+            prepare(corpus, out)
 
 
 def test_a_manifest_is_whole_or_absent(
