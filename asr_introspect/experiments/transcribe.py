@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr_introspect.corpus.audio import AudioError, probe
+from asr_introspect.corpus.entries import Notes
 from asr_introspect.corpus.records import Skipped, Utterance
 from asr_introspect.experiments.inputs import as_recogniser
 from asr_introspect.files import write_text
@@ -54,14 +55,18 @@ def transcribe(
         A file cannot be used, the checkpoint cannot be used, or ``out`` cannot be written.
     """
     recogniser = as_recogniser(checkpoint, device)
-    utterances = []
+    utterances, notes = [], Notes()
     for path in files:
         try:
-            utterances.append(Utterance(str(path), Path(path), "", "", "", probe(path).duration))
+            header = probe(path)
         except AudioError as error:
             if skipped is None:
                 raise
             skipped.append(Skipped(str(path), error.reason))
+            continue
+        notes.header(header)
+        utterances.append(Utterance(str(path), Path(path), "", "", "", header.duration))
+    notes.say()
     heard: dict[int, str] = {}
     for forward in forward_pass(recogniser, utterances, skipped=skipped, what="transcribe"):
         decoded = greedy_batch(forward.logits, forward.lengths, recogniser.symbols.blank)

@@ -71,7 +71,9 @@ def test_a_phoneme_recogniser_writes_names_with_spaces(tmp_path: Path) -> None:
     assert set(found.text.split()) <= set(table.symbols[1:])
 
 
-def test_other_rates_and_channels_are_heard(tmp_path: Path) -> None:
+def test_other_rates_and_channels_are_heard_and_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recogniser = tiny_recogniser(tmp_path)
     mono = noise(tmp_path / "mono.wav", 1.0)
     sound, rate = soundfile.read(mono)
@@ -80,6 +82,11 @@ def test_other_rates_and_channels_are_heard(tmp_path: Path) -> None:
     found = transcribe([mono, tmp_path / "stereo.flac", tmp_path / "fast.wav"], recogniser)
     assert found[0].text == found[1].text
     assert found[2].text
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "1 utterance at 48,000 Hz, resampled to 16,000 Hz",
+        "1 utterance with several channels, mixed down to one",
+    ]
 
 
 def test_nothing_to_do(tmp_path: Path) -> None:
