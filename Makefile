@@ -4,6 +4,7 @@
 #   make check        ruff, mypy, quick tests
 #   make test         all tests but those of scale [TESTS=tests/corpus]
 #   make test-scale   Dask, transformers, documentation
+#   make benchmarks   what is timed, as ratios
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -11,10 +12,10 @@ OUT ?= runs/demo
 TESTS ?= tests
 BIN := $(VENV)/bin
 # Two processes of one thread each: tests are small, threads would only wait for each other.
-PYTEST := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+PYTEST := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/benchmarks $(TESTS)
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo check test test-scale
+.PHONY: benchmarks check demo test test-scale
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -31,6 +32,9 @@ test: $(VENV)/installed-for-tests
 
 test-scale: $(VENV)/installed-for-tests
 	$(PYTEST) -m scale
+
+benchmarks: $(VENV)/installed-for-tests
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: none found" >&2; exit 1; }
