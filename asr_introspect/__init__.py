@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from asr_introspect.corpus.reading import prepare, read_corpus
     from asr_introspect.experiments.align import align
     from asr_introspect.experiments.attribute_corpus import attribute_corpus
+    from asr_introspect.experiments.demo import demo
     from asr_introspect.experiments.evaluate import evaluate
+    from asr_introspect.experiments.introspect import introspect
     from asr_introspect.experiments.report import report
     from asr_introspect.experiments.train import train
     from asr_introspect.experiments.transcribe import transcribe
@@ -23,7 +25,9 @@ __all__ = [
     "align",
     "attribute_corpus",
     "bundled",
+    "demo",
     "evaluate",
+    "introspect",
     "load_model",
     "prepare",
     "read_corpus",
@@ -36,7 +40,9 @@ _HOMES = {
     "align": "experiments.align",
     "attribute_corpus": "experiments.attribute_corpus",
     "bundled": "resources",
+    "demo": "experiments.demo",
     "evaluate": "experiments.evaluate",
+    "introspect": "experiments.introspect",
     "load_model": "recogniser.checkpoint",
     "prepare": "corpus.reading",
     "read_corpus": "corpus.reading",

@@ -1,0 +1,43 @@
+"""The main job on the speech and with the recogniser that come with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asr_introspect.corpus.records import Corpus
+from asr_introspect.experiments.introspect import Introspection, introspect
+from asr_introspect.progress import say
+from asr_introspect.resources import bundled
+
+
+def demo(
+    out: Path | str | None = None,
+    corpus: Path | str | Corpus | None = None,
+    *,
+    alignments: Path | str | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    max_utterances: int | None = None,
+) -> Introspection:
+    """:func:`introspect` with the bundled recogniser, on the bundled demo corpus unless another is given.
+
+    What an earlier demo left in the folder is replaced; one that was stopped is gone on with.
+
+    Raises
+    ------
+    IntrospectError
+        As :func:`introspect`.
+    """
+    if corpus is None:
+        corpus = bundled("demo")
+        say("speech: the bundled demo corpus, two synthetic voices")
+    return introspect(
+        corpus,
+        None,
+        out,
+        alignments=alignments,
+        device=device,
+        seed=seed,
+        max_utterances=max_utterances,
+        overwrite=True,
+    )
