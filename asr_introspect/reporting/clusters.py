@@ -15,7 +15,11 @@ from asr_introspect.reporting.run import ClusterMap, Row, Run, depth, number
 from asr_introspect.reporting.words import fixed, layer_name, layer_tick, significance
 
 LABELS = {"letters": "Letters", "phonemes": "Phonemes", "joint": "Letters and phonemes together"}
-OFFSETS = {"none": "at the step itself", "gradient": "aligned by gradient"}
+OFFSETS = {
+    ("letters", "none"): "at the step itself",
+    ("phonemes", "none"): "at the step nearest their middle",
+    ("joint", "none"): "each at its own step",
+}
 COLOURMAP = "YlGnBu_r"
 START = "layer9"
 """The layer that the page opens with."""
@@ -32,6 +36,7 @@ class Picture:
     name: str
     svg: Markup
     evidence: tuple[str, ...]
+    cophenetic: str
     cells: str
     top: float
     groups: tuple[str, ...]
@@ -113,7 +118,7 @@ def pictured_rows(run: Run) -> list[Row]:
 
 def view_title(labels: str, offset: str) -> str:
     """What a map is of, in words."""
-    return f"{LABELS.get(labels, labels)}, {OFFSETS.get(offset, f'aligned by {offset}')}"
+    return f"{LABELS.get(labels, labels)}, {OFFSETS.get((labels, offset), f'aligned by {offset}')}"
 
 
 def _rank(key: tuple[str, str]) -> tuple[int, bool, str]:
@@ -135,6 +140,7 @@ def _map_view(run: Run, rows: Sequence[Row], labels: str, offset: str, layers: S
                 name=layer_name(m.layer),
                 svg=heat_map(m, top),
                 evidence=tuple(_sentence(row) for row in beside),
+                cophenetic=fixed(number(beside[0].get("cophenetic") if beside else None)),
                 cells=packed(np.round(255 * scaled).astype(np.uint8)),
                 top=float(f"{top:.4g}"),
                 groups=tuple(m.groups[i] for i in m.order),
@@ -232,8 +238,7 @@ def _sentence(row: Row) -> str:
     text = (
         f"{row.get('classes', '')}: silhouette {fixed(value, 3)}; with permuted labels "
         f"{fixed(number(row.get('null_low')), 3)} to {fixed(number(row.get('null_high')), 3)}, "
-        f"p {significance(p_value)}, n {row.get('groups', '')} groups; "
-        f"cophenetic correlation {fixed(number(row.get('cophenetic')))}"
+        f"p {significance(p_value)}, n {row.get('groups', '')} groups"
     )
     return text if p_value < 0.05 else text + " (no difference from chance)"
 

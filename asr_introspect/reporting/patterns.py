@@ -74,8 +74,8 @@ def patterns_view(run: Run) -> PatternsView | None:
             name=letter_name(stored.groups[g]),
             count=int(counts[g]),
             outside=g not in inside,
-            pattern=picture(patterns[g][::-1], -pattern_limit, pattern_limit, "RdBu_r", levels=48),
-            mean=picture(stored.mean[g][::-1], -mean_limit, mean_limit, "RdBu_r", levels=32),
+            pattern=picture(patterns[g][::-1], -pattern_limit, pattern_limit, "RdBu_r", levels=49),
+            mean=picture(stored.mean[g][::-1], -mean_limit, mean_limit, "RdBu_r", levels=33),
             ratio=fixed(_size(grand) / _size(patterns[g]), 1),
             strongest=strongest(stored, patterns[g]),
         )

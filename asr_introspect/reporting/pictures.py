@@ -56,7 +56,8 @@ def png(indices: np.ndarray, colours: np.ndarray) -> bytes:
 def picture(values: np.ndarray, low: float, high: float, colours: str, levels: int = 256) -> str:
     """A data address of ``values`` ``(H, W)``, first row at the top, from ``low`` to ``high``.
 
-    What is not finite takes the colour of the middle. Fewer ``levels`` make a smaller file.
+    What is not finite takes the colour of the middle. Fewer ``levels`` make a smaller file; an odd number
+    has a middle one.
     """
     span = high - low if high > low else 1.0
     scaled = np.nan_to_num((values - low) / span, nan=0.5, posinf=1.0, neginf=0.0).clip(0, 1)

@@ -160,7 +160,7 @@ def test_the_slider_changes_the_heat_map(open_page: Opener) -> None:
     assert page.locator("#layer-name").inner_text().replace("\xa0", " ") == "layer 10"
     assert shown.get_attribute("id") == "map-letters-gradient-10"
     assert shown.locator("image").get_attribute("href") != before
-    page.get_by_role("radio", name="Phonemes, at the step itself", exact=True).check()
+    page.get_by_role("radio", name="Phonemes, at the step nearest their middle", exact=True).check()
     assert shown.get_attribute("id") == "map-phonemes-none-10"
 
 
