@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -96,7 +96,7 @@ def summary_view(run: Run) -> SummaryView:
         findings=tuple(finding for finding in run.findings if finding.get("sentence")),
         skipped=tuple((row.get("item", ""), row.get("reason", "")) for row in run.skipped[:200]),
         skipped_more=max(len(run.skipped) - 200, 0),
-        command=shlex.join(str(word) for word in run.part.get("argv", ())),
+        command=command_line([str(word) for word in run.part.get("argv", ())]),
         made=_made(run),
         files=tuple(
             File(name, _size((run.folder / name).stat().st_size), holds)
@@ -195,6 +195,15 @@ def _speakers(corpus: Mapping[str, Any]) -> WhiskerChart | None:
             )
         )
     return whiskers(rows, percent, lambda value: percent(value, 0), reference=0.0) if rows else None
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """The command as it is typed: the program by its name, wherever it was installed, words quoted."""
+    if not argv:
+        return ""
+    name = PurePath(argv[0]).name
+    program = ["python", "-m", "asr_introspect"] if name == "__main__.py" else [name]
+    return shlex.join([*program, *argv[1:]])
 
 
 def _made(run: Run) -> tuple[tuple[str, str], ...]:

@@ -18,7 +18,7 @@ import pytest
 from asr_introspect.reporting.page import render, views
 from asr_introspect.reporting.patterns import patterns_view
 from asr_introspect.reporting.run import read_run
-from asr_introspect.reporting.summary import summary_view
+from asr_introspect.reporting.summary import command_line, summary_view
 from asr_introspect.reporting.text import escaped, render_text
 from asr_introspect.reporting.timing import timing_view
 from asr_introspect.reporting.utterance import utterance_view
@@ -281,3 +281,11 @@ def test_no_torch_is_imported(stored_run: Path, tmp_path: Path) -> None:
         f"render(views(read_run({str(folder)!r}))); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_command_is_shown_as_it_is_typed() -> None:
+    assert command_line(["/home/me/.venv/bin/asr-introspect", "demo", "--out", "my run"]) == (
+        "asr-introspect demo --out 'my run'"
+    )
+    assert command_line(["/x/asr_introspect/__main__.py", "demo"]) == "python -m asr_introspect demo"
+    assert command_line([]) == ""
