@@ -120,7 +120,8 @@ def substitute(structure: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def _convolution(module: nn.Conv1d, inputs: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    return F.conv1d, (inputs, module.weight, module.bias, module.stride, 0, module.dilation, module.groups)
+    given = (module.stride, module.padding, module.dilation, module.groups)
+    return F.conv1d, (inputs, module.weight, module.bias, *given)
 
 
 def _padding(module: nn.ConstantPad1d, inputs: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -150,6 +151,7 @@ class _Recorder(TorchFunctionMode):
         self.used: list[tuple[str, type[nn.Module]]] = []
         self.kept_alive: list[Any] = []  # ids stay unique as long as the objects live
         self.unseen = 0
+        self.fast: set[int] = set()
 
     def start(self, inputs: torch.Tensor) -> Node:
         node = self._append(None, (), {}, inputs, depends=True)
@@ -228,7 +230,8 @@ class _Recorder(TorchFunctionMode):
         """Made past the recorder, or by an ``autograd.Function`` with a derivative of its own."""
         history = tensor.grad_fn
         unseen = history is not None and id(tensor) not in self.by_id
-        return unseen or isinstance(history, torch.autograd.function.BackwardCFunction)
+        own = isinstance(history, torch.autograd.function.BackwardCFunction)
+        return unseen or (own and id(tensor) not in self.fast)
 
     def enter(self, name: str, module: nn.Module) -> None:
         self.stack.append((name, type(module)))
@@ -248,6 +251,7 @@ class _Recorder(TorchFunctionMode):
             function, args = _FAST_FORMS[type(module)](module, source or inputs[0])
             depends = source is not None and source.depends
             self.by_id[id(output)] = self._append(function, args, {}, output, depends)
+            self.fast.add(id(output))
             self.kept_alive.append(output)
             self.unseen -= 1
         elif isinstance(module, nn.MultiheadAttention):

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from asr_introspect.attribution.graph import Node, substitute
+from asr_introspect.convolution import transpose_convolve
 from asr_introspect.errors import UsageError
 
 Widths = tuple[int, ...]
@@ -96,11 +97,13 @@ class Convolution(Operation):
     ) -> torch.Tensor:
         """``(N, C', *W)`` back to ``(N, C, *window(W))``: the product with the transposed matrix."""
         groups = self.groups if groups is None else groups
-        one_position = all(size == 1 for size in values.shape[2:])
+        plain = groups == 1 and all(step == 1 for step in self.dilation)
         one_tap = all(size == 1 for size in weight.shape[2:]) and all(s == 1 for s in self.stride)
-        if groups == 1 and one_position and all(d == 1 for d in self.dilation):
+        if plain and all(size == 1 for size in values.shape[2:]):
             flat = values.flatten(1) @ weight.flatten(1)
             return flat.view(len(values), *weight.shape[1:])
+        if plain and len(self.stride) == 1 and not one_tap:
+            return transpose_convolve(values, weight, self.stride[0])
         if groups == 1 and one_tap:
             flat = torch.matmul(weight.flatten(1).t(), values.flatten(2))
             return flat.view(len(values), weight.shape[1], *values.shape[2:])

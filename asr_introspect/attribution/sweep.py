@@ -78,7 +78,10 @@ class Maps:
         key = ("padded", keys, widths)
         if key not in self._made:
             pads = [width for width in reversed(widths) for _ in range(2)]
-            self._made[key] = F.pad(self.product(keys), pads, value=fill).contiguous()
+            padded = F.pad(self.product(keys), pads, value=fill)
+            if len(widths) == 1:  # channels last, as windows are cut
+                padded = padded.transpose(1, 2).contiguous().transpose(1, 2)
+            self._made[key] = padded
         return self._made[key]
 
 

@@ -45,29 +45,30 @@ def cut(
     first = starts + starts.new_tensor(margin)
     room = [size - width for size, width in zip(maps.shape[2:], widths, strict=True)]
     first = torch.minimum(first.clamp_min(0), first.new_tensor(room))
-    regular = _regular_view(maps, items, first, widths)
-    if regular is not None:
-        return regular
+    if len(widths) == 1:
+        return _cut_rows(maps, items, first[:, 0], widths[0])
     windows = maps
     for axis, width in enumerate(widths):
         windows = windows.unfold(2 + axis, width, 1)
-    if len(widths) == 1:
-        return windows[items, :, first[:, 0]]
     return windows[items, :, first[:, 0], first[:, 1]]
 
 
-def _regular_view(
-    maps: torch.Tensor, items: torch.Tensor, first: torch.Tensor, widths: Widths
-) -> torch.Tensor | None:
-    """The windows without copying where one item's starts are evenly spaced along one axis."""
-    if len(widths) != 1 or len(items) < 2 or not maps.is_contiguous():
-        return None
-    steps = first[1:, 0] - first[:-1, 0]
-    if bool((steps != steps[0]).any()) or int(steps[0]) < 0 or bool((items != items[0]).any()):
-        return None
-    _, channels, size = maps.shape
-    offset = maps.storage_offset() + int(items[0]) * channels * size + int(first[0, 0])
-    return maps.as_strided((len(items), channels, widths[0]), (int(steps[0]), size, 1), offset)
+def _cut_rows(maps: torch.Tensor, items: torch.Tensor, first: torch.Tensor, width: int) -> torch.Tensor:
+    """Windows ``(N, C, width)`` along one axis, positions outermost in memory, then windows, then channels.
+
+    So the transposed convolution reads them as they are. Evenly spaced windows of one item are not copied.
+    """
+    rows = maps.transpose(1, 2).contiguous()
+    _, size, channels = rows.shape
+    if len(items) > 1:
+        steps = first[1:] - first[:-1]
+        if bool((steps == steps[0]).all()) and int(steps[0]) >= 0 and bool((items == items[0]).all()):
+            offset = rows.storage_offset() + (int(items[0]) * size + int(first[0])) * channels
+            strides = (int(steps[0]) * channels, 1, channels)
+            return rows.as_strided((len(items), channels, width), strides, offset)
+    index = items * size + first + torch.arange(width, device=first.device)[:, None]
+    found = rows.view(-1, channels).index_select(0, index.flatten())
+    return found.view(width, len(items), channels).permute(1, 2, 0)
 
 
 def reframe(

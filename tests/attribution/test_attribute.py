@@ -164,3 +164,16 @@ def test_wrong_calls_say_what_is_wrong(
 def test_a_network_in_training_mode_is_refused(inputs: torch.Tensor) -> None:
     with pytest.raises(UsageError, match="eval"):
         attribute(torch.nn.Conv1d(6, 4, 3), inputs.float(), TARGETS)
+
+
+def test_chunks_keep_within_the_memory_budget(
+    recogniser: Wav2Letter, inputs: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asr_introspect.attribution import session
+
+    def chunks() -> list[int]:
+        return [len(rows) for rows, _ in attribute_chunks(recogniser, inputs, TARGETS, lengths=LENGTHS)]
+
+    assert chunks() == [len(TARGETS)]
+    monkeypatch.setattr(session, "MEMORY", 2 * 8 * 7 * 6 * 206)
+    assert chunks() == [2, 2, 2, 2, 1]

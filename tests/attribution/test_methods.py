@@ -391,6 +391,28 @@ def attention_by_hand(network: Attending, x: torch.Tensor, step: int, label: int
         return r_x + x * (r_projected / projected @ attention.in_proj_weight)
 
 
+@pytest.mark.parametrize(
+    ("pool", "selects"),
+    [
+        (nn.AdaptiveAvgPool1d(3), False),
+        (nn.AdaptiveMaxPool1d(3), True),
+        (nn.MaxPool1d(3, 2), True),
+        (nn.AvgPool1d(3, 2), False),
+    ],
+)
+def test_pooling_shares_by_contribution_or_by_switch(pool: nn.Module, selects: bool) -> None:
+    """Averages hand on in proportion to what came in, maxima everything to the largest."""
+    network = randomised(nn.Sequential(pool, nn.Flatten(), nn.Linear(2 * 3, 4)), 3)
+    inputs = noise(1, 2, 7, seed=5)
+    found = attribute(network, inputs, torch.tensor([[0, 1]]), composite="0", at=["0", "input"])
+    relevance = found["0"].windows[0]
+    weight = torch.autograd.functional.jacobian(pool, inputs[0])  # (2, 3, 2, 7)
+    pooled = pool(inputs[0])
+    contribution = weight if selects else weight * inputs[0] / pooled[..., None, None]
+    expected = torch.einsum("cp,cpdt->dt", relevance, contribution)
+    torch.testing.assert_close(found["input"].windows[0], expected)
+
+
 def test_what_has_no_rule_is_refused_by_name() -> None:
     class Odd(nn.Module):
         def __init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attribution_nets import deviation, noise, randomised
+from attribution_nets import deviation, gradients, noise, randomised
 from random_nets import KINDS, every_target, random_net, size_that_fits
 from torch import nn
 
@@ -116,3 +116,15 @@ def test_a_chain_never_goes_whole(recogniser: Wav2Letter) -> None:
         found = attribute(recogniser, inputs, TARGETS, lengths=LENGTHS, **options)
         assert len(found.coverage.treatments) > 40
         assert found.coverage.whole == ()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_layers_wide_enough_for_the_fast_transposed_convolution(dtype: torch.dtype) -> None:
+    """From 2^14 products and 16 windows on, windows are transformed instead of convolved."""
+    network = randomised(Wav2Letter(NetworkConfig(mels=48, narrow=128, wide=130), 5), seed=1).to(dtype)
+    inputs = noise(1, 48, 80, seed=1).to(dtype)
+    targets = torch.tensor([[0, step, step % 5] for step in range(40)])
+    for given in (targets, targets[torch.arange(40) % 7 != 3]):  # evenly spaced, and not
+        found = attribute(network, inputs, given, method="gradient")
+        expected = gradients(network, inputs, given)
+        assert deviation(found.dense(), expected) < (1e-10 if dtype == torch.float64 else 1e-5)
