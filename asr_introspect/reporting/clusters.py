@@ -11,7 +11,8 @@ from markupsafe import Markup, escape
 from asr_introspect.reporting.charts import DepthPoint, depth_curve
 from asr_introspect.reporting.labels import COLOURS, class_of, short
 from asr_introspect.reporting.pictures import packed, picture
-from asr_introspect.reporting.run import ClusterMap, Row, Run, depth, number
+from asr_introspect.reporting.run import ClusterMap, Run, depth
+from asr_introspect.reporting.tables import Row, number
 from asr_introspect.reporting.words import fixed, layer_name, layer_tick, significance
 
 LABELS = {"letters": "Letters", "phonemes": "Phonemes", "joint": "Letters and phonemes together"}

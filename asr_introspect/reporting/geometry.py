@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr_introspect.reporting.run import Run, number
+from asr_introspect.reporting.run import Run
+from asr_introspect.reporting.tables import number
 from asr_introspect.reporting.words import fixed, hertz
 
 

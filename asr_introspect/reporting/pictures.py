@@ -14,6 +14,8 @@ import numpy as np
 LEVELS = 15
 """Steps of relevance on either side of zero that the page carries; more would double its size."""
 
+ENDS = {"RdBu_r": 0.06}
+
 POSITIVE = (213, 72, 0)
 NEGATIVE = (0, 96, 190)
 """Vermilion and blue: apart for every kind of colour vision, and as light as each other."""
@@ -21,8 +23,12 @@ NEGATIVE = (0, 96, 190)
 
 @lru_cache(maxsize=8)
 def palette(name: str, size: int = 256) -> np.ndarray:
-    """A colour map of matplotlib as ``(size, 3)`` bytes."""
-    colours = mpl.colormaps[name](np.linspace(0, 1, size))[:, :3]
+    """A colour map of matplotlib as ``(size, 3)`` bytes; of diverging ones without their darkest ends.
+
+    Those differ little in hue, and less when a dark page inverts them.
+    """
+    end = ENDS.get(name, 0.0)
+    colours = mpl.colormaps[name](np.linspace(end, 1 - end, size))[:, :3]
     return np.asarray(np.round(255 * colours), dtype=np.uint8)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +13,7 @@ import numpy as np
 
 from asr_introspect.errors import IntrospectError
 from asr_introspect.files import FORMAT, read_json
-
-Row = dict[str, str]
+from asr_introspect.reporting.tables import Instances, Row, read_instances, read_table
 
 MOST_LETTERS = 1000
 """So many relevance windows are read at most: a page cannot carry more."""
@@ -90,8 +88,7 @@ class Run:
     corpus: Mapping[str, Any]
     findings: list[dict[str, Any]]
     utterances: list[Row]
-    instances: list[Row]
-    offsets: list[Row]
+    instances: Instances
     lags: list[Row]
     skipped: list[Row]
     evidence: list[Row]
@@ -131,7 +128,8 @@ def read_run(folder: Path | str) -> Run:
     corpus = _mapping(folder / "corpus.json")
     findings = read_json(folder / "findings.json") if (folder / "findings.json").exists() else []
     overshadowing, left_out = _overshadowing(folder / "profiles.h5")
-    sound = folder / "audio" / f"{int(corpus.get('chosen') or 0):05d}.flac"
+    chosen = int(corpus.get("chosen") or 0)
+    sound = folder / "audio" / f"{chosen:05d}.flac"
     return Run(
         folder=folder,
         record=record,
@@ -139,8 +137,7 @@ def read_run(folder: Path | str) -> Run:
         corpus=corpus,
         findings=[finding for finding in findings if isinstance(finding, dict)],
         utterances=read_table(folder / "utterances.csv"),
-        instances=read_table(folder / "instances.csv"),
-        offsets=read_table(folder / "offsets.csv"),
+        instances=read_instances(folder / "instances.csv", folder / "offsets.csv", chosen),
         lags=read_table(folder / "lags.csv"),
         skipped=read_table(folder / "skipped.csv"),
         evidence=read_table(folder / "clusters.csv"),
@@ -151,27 +148,6 @@ def read_run(folder: Path | str) -> Run:
         left_out=left_out,
         sound=sound if sound.is_file() else None,
     )
-
-
-def number(text: Any) -> float:
-    """The number in a cell of a table or a JSON value; NaN where there is none."""
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        return float("nan")
-
-
-def read_table(path: Path) -> list[Row]:
-    """The rows of a CSV with a header, empty where the file does not exist."""
-    if not path.exists():
-        return []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [
-                {name: value or "" for name, value in row.items() if name} for row in csv.DictReader(file)
-            ]
-    except (OSError, ValueError, csv.Error) as error:
-        raise IntrospectError(f"cannot read {path}: {error}") from error
 
 
 def _mapping(path: Path) -> Mapping[str, Any]:

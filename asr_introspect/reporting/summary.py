@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from asr_introspect.reporting.charts import Whisker, WhiskerChart, whiskers
-from asr_introspect.reporting.run import Run, number
+from asr_introspect.reporting.run import Run
+from asr_introspect.reporting.tables import number
 from asr_introspect.reporting.words import counted, duration, fixed, percent, percent_range
 
 WEAK = 0.22
@@ -80,7 +81,9 @@ def summary_view(run: Run) -> SummaryView:
     name = str(model.get("name") or "a recogniser")
     return SummaryView(
         title=f"Inside the recogniser “{name}”",
-        speech_name=PurePath(str(corpus["path"])).name if corpus.get("path") else "this speech",
+        speech_name=f"the corpus “{PurePath(str(corpus['path'])).name}”"
+        if corpus.get("path")
+        else "this speech",
         notices=_notices(run),
         model=_model_facts(model),
         speech=_speech_facts(corpus),

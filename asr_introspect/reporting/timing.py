@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
 from asr_introspect.reporting.charts import Whisker, WhiskerChart, histogram, whiskers
 from asr_introspect.reporting.geometry import geometry_of
-from asr_introspect.reporting.run import Run, depth, number
+from asr_introspect.reporting.run import Run, depth
+from asr_introspect.reporting.tables import number
 from asr_introspect.reporting.words import counted, fixed, layer_name, letter_name, milliseconds
 
 SOUNDS = {
@@ -67,7 +68,7 @@ def timing_view(run: Run) -> TimingView | None:
     rows = tuple(
         LagRow(
             what=lag_name(row["method"], row["layer"]),
-            count=fixed(number(row.get("count")), 0),
+            count=f"{number(row.get('count')):,.0f}",
             median=milliseconds(number(row.get("median_ms"))),
             interval=_interval(number(row.get("low_ms")), number(row.get("high_ms"))),
             mean=milliseconds(number(row.get("mean_ms"))),
@@ -127,26 +128,24 @@ def _per_letter(run: Run) -> tuple[tuple[str, WhiskerChart], ...]:
 def _histograms(run: Run) -> tuple[OffsetHistogram, ...]:
     """A histogram per method of how far the found input frame lies from the step's centre."""
     geometry = geometry_of(run)
-    steps = {row["instance"]: number(row.get("step")) for row in run.instances if row.get("kind") == "letter"}
-    values: dict[str, list[float]] = defaultdict(list)
-    for row in run.offsets:
-        step, found = steps.get(row.get("instance", "")), number(row.get("input"))
-        if step is not None and np.isfinite(found):
-            centre = geometry.step_frames * step + geometry.centre
-            values[row.get("method", "")].append(1000 * geometry.frame_seconds * (found - centre))
+    width = 1000 * geometry.frame_seconds
     result = []
-    for method, offsets in values.items():
-        array = np.array(offsets)
-        width = 1000 * geometry.frame_seconds
+    for method, frames in run.instances.frames.items():
+        centres = geometry.step_frames * run.instances.steps[method] + geometry.centre
+        array = width * (frames - centres)
         shown = array[np.abs(array) <= SHOWN_MS]
         tally = Counter(np.floor((shown + SHOWN_MS) / width).astype(int).tolist())
         heights = [tally.get(i, 0) for i in range(int(2 * SHOWN_MS / width) + 1)]
         low, high = np.quantile(array, (0.25, 0.75))
         beyond = 1 - len(shown) / len(array)
+        rest = (
+            f"; {fixed(100 * beyond, 1)} % lie more than {SHOWN_MS} ms away and are not drawn"
+            if beyond
+            else ""
+        )
         summary = (
             f"{counted(len(array), 'letter')}; median {milliseconds(float(np.median(array)))}, middle half "
-            f"{fixed(float(low), 0, sign=True)} to {milliseconds(float(high))}; {fixed(100 * beyond, 1)} % "
-            f"lie more than {SHOWN_MS} ms away and are not drawn"
+            f"{fixed(float(low), 0, sign=True)} to {milliseconds(float(high))}{rest}"
         )
         result.append(OffsetHistogram(method, histogram(heights, -SHOWN_MS, width, "ms", summary), summary))
     return tuple(result)

@@ -15,7 +15,8 @@ from asr_introspect.reporting.pictures import (
     quantised,
     signed_picture,
 )
-from asr_introspect.reporting.run import Relevance, Run, number
+from asr_introspect.reporting.run import Relevance, Run
+from asr_introspect.reporting.tables import number
 from asr_introspect.reporting.words import fixed, letter_name, milliseconds
 
 SHOWN_SECONDS = 60
@@ -125,7 +126,7 @@ def utterance_view(run: Run) -> UtteranceView | None:
         width=round(PIXELS_PER_FRAME * frames),
         rows=1 + max((letter.row for letter in letters), default=0),
         letters=letters,
-        phones=_phones(run, chosen, seconds),
+        phones=_phones(run, seconds),
         time_ticks=_time_ticks(seconds),
         frequency_ticks=frequency_ticks(run.patterns.frequencies if run.patterns else None),
         spectrogram=picture(spectrogram, float(low), float(high), "Greys", levels=48),
@@ -151,7 +152,6 @@ def utterance_view(run: Run) -> UtteranceView | None:
 def _letters(run: Run, relevance: Relevance, frames: int) -> tuple[Letter, ...]:
     """The letters that begin within the shown frames, spread over rows so that none covers another."""
     geometry = geometry_of(run)
-    offsets = {int(number(row["instance"])): row for row in reversed(run.offsets) if row.get("instance")}
     width = LETTER_PIXELS / PIXELS_PER_FRAME
     ends: list[float] = []
     letters = []
@@ -160,18 +160,10 @@ def _letters(run: Run, relevance: Relevance, frames: int) -> tuple[Letter, ...]:
         frame = float(relevance.starts[i]) + (relevance.windows.shape[2] - 1) / 2
         if frame >= frames:
             break
-        free = [row for row, end in enumerate(ends) if end <= frame - width / 2]
-        if free:
-            lane = free[0]
-        elif len(ends) < 4:
-            ends.append(0.0)
-            lane = len(ends) - 1
-        else:
-            lane = int(np.argmin(ends))
-        ends[lane] = frame + width / 2
+        lane = _lane(ends, frame, width)
         instance = int(relevance.instances[i])
-        table = run.instances[instance] if instance < len(run.instances) else {}
-        found = number(offsets.get(instance, {}).get("input"))
+        right = run.instances.chosen.get(instance, {}).get("right", "")
+        found = run.instances.found.get(instance, float("nan"))
         symbol = relevance.symbols[i]
         letters.append(
             Letter(
@@ -181,7 +173,7 @@ def _letters(run: Run, relevance: Relevance, frames: int) -> tuple[Letter, ...]:
                 seconds=round(frame * geometry.frame_seconds, 3),
                 left=round(100 * (frame + 0.5) / frames, 3),
                 row=lane,
-                verdict={"1": "right", "0": "wrong"}.get(table.get("right", ""), ""),
+                verdict={"1": "right", "0": "wrong"}.get(right, ""),
                 score=fixed(float(relevance.scores[i]), 2),
                 offset=milliseconds(1000 * geometry.frame_seconds * (found - frame)),
                 found=None if not np.isfinite(found) else round(100 * (found + 0.5) / frames, 3),
@@ -190,10 +182,21 @@ def _letters(run: Run, relevance: Relevance, frames: int) -> tuple[Letter, ...]:
     return tuple(letters)
 
 
-def _phones(run: Run, chosen: int, seconds: float) -> tuple[Phone, ...]:
+def _lane(ends: list[float], frame: float, width: float) -> int:
+    """The first row that is free at a frame (a fifth row is never begun: then the one free soonest)."""
+    free = [row for row, end in enumerate(ends) if end <= frame - width / 2]
+    if not free and len(ends) < 4:
+        ends.append(0.0)
+        free = [len(ends) - 1]
+    lane = free[0] if free else int(np.argmin(ends))
+    ends[lane] = frame + width / 2
+    return lane
+
+
+def _phones(run: Run, seconds: float) -> tuple[Phone, ...]:
     spans = []
-    for row in run.instances:
-        if row.get("kind") == "phoneme" and row.get("utterance") == str(chosen):
+    for row in run.instances.chosen.values():
+        if row.get("kind") == "phoneme":
             start, end = number(row.get("start")), min(number(row.get("end")), seconds)
             if start < end:
                 spans.append(

@@ -19,6 +19,7 @@ from asr_introspect.reporting.page import render, views
 from asr_introspect.reporting.patterns import patterns_view
 from asr_introspect.reporting.run import read_run
 from asr_introspect.reporting.summary import command_line, summary_view
+from asr_introspect.reporting.tables import read_table
 from asr_introspect.reporting.text import escaped, render_text
 from asr_introspect.reporting.timing import timing_view
 from asr_introspect.reporting.utterance import utterance_view
@@ -255,8 +256,11 @@ def test_offsets_are_told_from_the_centre_of_the_step(stored_run: Path) -> None:
     run = read_run(stored_run)
     view = timing_view(run)
     assert view is not None
-    steps = {row["instance"]: int(row["step"]) for row in run.instances}
-    offsets = [10 * (float(row["input"]) - 2 * steps[row["instance"]] - 1.5) for row in run.offsets]
+    steps = {row["instance"]: int(row["step"]) for row in read_table(stored_run / "instances.csv")}
+    offsets = [
+        10 * (float(row["input"]) - 2 * steps[row["instance"]] - 1.5)
+        for row in read_table(stored_run / "offsets.csv")
+    ]
     median = f"{np.median(offsets):.0f}".replace("-", "\N{MINUS SIGN}")
     assert f"median {median}\N{NO-BREAK SPACE}ms" in view.histograms[0].summary
     assert view.rows[0].what.startswith("emission")

@@ -31,7 +31,7 @@ def decoded(address: str) -> np.ndarray:
 def test_a_picture_shows_every_cell_in_its_colour() -> None:
     values = np.linspace(-2, 2, 12).reshape(3, 4)
     shown = decoded(picture(values, -2, 2, "RdBu_r"))
-    expected = mpl.colormaps["RdBu_r"]((values + 2) / 4)[..., :3]
+    expected = mpl.colormaps["RdBu_r"](0.06 + 0.88 * (values + 2) / 4)[..., :3]
     np.testing.assert_allclose(shown[..., :3], expected, atol=0.02)
 
 

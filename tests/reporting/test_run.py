@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from asr_introspect.errors import IntrospectError
-from asr_introspect.reporting.run import number, overshadowed, read_run
+from asr_introspect.reporting.run import overshadowed, read_run
+from asr_introspect.reporting.tables import number, read_instances
 from tests.reporting.synthetic import HOSTILE, LAYERS, LETTERS
 
 
@@ -82,7 +83,8 @@ def test_parts_that_are_missing_are_none(stored_run: Path, tmp_path: Path) -> No
     assert run.patterns is None
     assert run.relevance is None
     assert run.sound is None
-    assert [run.clusters, run.lags, run.offsets, run.findings, run.overshadowing] == [[], [], [], [], {}]
+    assert [run.clusters, run.lags, run.findings, run.instances.frames] == [[], [], [], {}]
+    assert run.overshadowing == {}
 
 
 def test_numbers_and_what_is_none() -> None:
@@ -107,3 +109,19 @@ def test_overshadowing_is_read_from_profiles(stored_run: Path, tmp_path: Path) -
     run = read_run(folder)
     np.testing.assert_allclose(run.overshadowing["layer2"], [2.0, 2.0, np.nan])
     assert run.left_out == ("J (3)",)
+
+
+def test_instances_and_offsets_meet(tmp_path: Path) -> None:
+    """Offsets in another order, of an instance that is not there, and without a value."""
+    (tmp_path / "instances.csv").write_text(
+        "instance,kind,utterance,step,label\n0,letter,0,5,A\n1,letter,1,9,B\n2,phoneme,1,,AA\n"
+    )
+    (tmp_path / "offsets.csv").write_text(
+        "instance,method,input\n1,gradient,20\n0,gradient,11\n7,gradient,3\n0,centre,12\n1,centre,\n"
+    )
+    found = read_instances(tmp_path / "instances.csv", tmp_path / "offsets.csv", 1)
+    assert {at: row["label"] for at, row in found.chosen.items()} == {1: "B", 2: "AA"}
+    assert found.found == {1: 20.0}
+    assert found.steps["gradient"].tolist() == [9, 5]
+    assert found.frames["gradient"].tolist() == [20.0, 11.0]
+    assert found.steps["centre"].tolist() == [5]
