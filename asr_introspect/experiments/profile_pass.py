@@ -8,6 +8,7 @@ same bits.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ from asr_introspect.recogniser.passes import INPUT, LONGEST_SECONDS, Forward, Sp
 from asr_introspect.recogniser.symbols import PHONEMES
 
 SLICE_SECONDS = 300.0
-BATCH_SECONDS = 40.0
+BATCH_SECONDS = 20.0
 
 LETTERS_GRADIENT = Key("letters", "gradient")
 LETTERS_NONE = Key("letters", "none")
@@ -85,6 +86,8 @@ class Pass:
         Phone alignments by utterance name; empty where there are none.
     spectrograms
         Where inputs come from if not from sound (a cache), by place in the corpus.
+    gradient
+        Whether letters are also aligned by their gradients; without, they stand at offset 0 only.
     """
 
     recogniser: Recogniser
@@ -93,6 +96,7 @@ class Pass:
     spectrograms: Spectrograms | None = None
     slice_seconds: float = SLICE_SECONDS
     batch_seconds: float = BATCH_SECONDS
+    gradient: bool = True
 
     @functools.cached_property
     def layout(self) -> dict[str, Cone]:
@@ -113,7 +117,8 @@ class Pass:
     @property
     def keys(self) -> tuple[Key, ...]:
         """The profiles that are made."""
-        return (LETTERS_GRADIENT, LETTERS_NONE, *((PHONEMES_NONE,) if self.phonemes else ()))
+        first = (LETTERS_GRADIENT,) if self.gradient else ()
+        return (*first, LETTERS_NONE, *((PHONEMES_NONE,) if self.phonemes else ()))
 
     @functools.cached_property
     def slices(self) -> list[range]:
@@ -154,13 +159,12 @@ def run_slice(plan: Pass, places: range) -> tuple[Rows, MomentsByLayer]:
         for number, place in enumerate(spoken):
             records[place], letters[place], phonemes[place] = _instances(plan, forward, number, place)
         of_letters, item, step, label = _batched(letters, spoken)
-        positions = gradient_offsets(recogniser, forward, item, step, label)
+        positions = gradient_offsets(recogniser, forward, item, step, label) if plan.gradient else {}
         for place, start, end in of_letters:
             found[place] = {name: values[start:end] for name, values in positions.items()}
-        windows = [
-            Windows(LETTERS_GRADIENT, item, aligned(positions, plan.layout, step), label),
-            Windows(LETTERS_NONE, item, aligned({}, plan.layout, step), label),
-        ]
+        windows = [Windows(LETTERS_NONE, item, aligned({}, plan.layout, step), label)]
+        if plan.gradient:
+            windows.append(Windows(LETTERS_GRADIENT, item, aligned(positions, plan.layout, step), label))
         if plan.phonemes:
             _, item, step, label = _batched(phonemes, spoken)
             windows.append(Windows(PHONEMES_NONE, item, aligned({}, plan.layout, step), label))
@@ -271,7 +275,7 @@ def _found_together(plan: Pass, parts: list[dict[str, np.ndarray]]) -> dict[str,
     return {
         name: np.concatenate([np.zeros(0, np.int64), *(part[name] for part in parts)])
         for name, cone in plan.layout.items()
-        if cone.shifts
+        if cone.shifts and plan.gradient
     }
 
 
@@ -327,17 +331,13 @@ def streamed(plan: Pass, work: Path) -> Iterator[tuple[int, Rows]]:
     done = slices_done(work)
     if done:
         say(f"going on after slice {done} of {len(plan.slices)}")
-    merged = _read_merged(plan, work) if 0 < done < len(plan.slices) else {}
     for number, places in enumerate(plan.slices):
         if number < done:
             yield number, read_rows(plan, work, number)
             continue
         rows, found = run_slice(plan, places)
         write_rows(work, number, rows)
-        for at in list(found):
-            part = found.pop(at)
-            merged[at] = merge(merged[at], part) if at in merged else part
-        _write_merged(plan, work, merged, number + 1)
+        _merge_into(plan, work, found, number + 1)
         yield number, rows
 
 
@@ -353,21 +353,22 @@ def slices_done(work: Path) -> int:
         raise IntrospectError(f"{path} is damaged ({error}); remove {work} and run again") from error
 
 
-def _write_merged(plan: Pass, work: Path, merged: MomentsByLayer, slices: int) -> None:
-    with writing(work / "moments.h5") as temporary, h5py.File(temporary, "w") as file:
+def _merge_into(plan: Pass, work: Path, found: MomentsByLayer, slices: int) -> None:
+    """Merges a slice's moments into ``work/moments.h5``, a layer at a time: never both parts in memory."""
+    path = work / "moments.h5"
+    with contextlib.ExitStack() as opened:
+        before = opened.enter_context(h5py.File(path, "r")) if slices > 1 else None
+        temporary = opened.enter_context(writing(path))
+        file = opened.enter_context(h5py.File(temporary, "w"))
         file.attrs["slices"] = slices
-        for (key, layer), found in merged.items():
-            write_moments(file, key, plan.layout[layer], found, exact=True)
-
-
-def _read_merged(plan: Pass, work: Path) -> MomentsByLayer:
-    with h5py.File(work / "moments.h5", "r") as file:
-        return {
-            (key, layer): read_exact(file, key, layer)
-            for key in plan.keys
-            for layer in plan.layout
-            if f"{key.path}/{layer}" in file
-        }
+        for key in plan.keys:
+            for layer, cone in plan.layout.items():
+                known = before is not None and f"{key.path}/{layer}" in before
+                parts = [read_exact(before, key, layer)] if known else []
+                if (key, layer) in found:
+                    parts.append(found.pop((key, layer)))
+                if parts:
+                    write_moments(file, key, cone, functools.reduce(merge, parts), exact=True)
 
 
 def merged_moments(plan: Pass, work: Path) -> Iterator[tuple[Key, str, Moments]]:

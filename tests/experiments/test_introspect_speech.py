@@ -14,6 +14,7 @@ import torch
 
 from asr_introspect.corpus.reading import read_corpus
 from asr_introspect.experiments.introspect import introspect
+from asr_introspect.experiments.profile_pass import BATCH_SECONDS
 from asr_introspect.introspection.cones import cones
 from asr_introspect.introspection.profiles import Key, read_exact
 from asr_introspect.recogniser.checkpoint import load_model
@@ -53,7 +54,7 @@ def test_streamed_is_stored(run: Path, sample: Path) -> None:
     utterances = read_corpus(sample / "LibriSpeech", COUNT).utterances
     layers = (INPUT, "layer1", "layer9", "layer10", LAYERS[-1])
     activations: dict[tuple[int, str], np.ndarray] = {}
-    for forward in forward_pass(recogniser, utterances, layers=layers, batch_seconds=40.0):
+    for forward in forward_pass(recogniser, utterances, layers=layers, batch_seconds=BATCH_SECONDS):
         for item, place in enumerate(forward.positions):
             for layer in layers:
                 length = int((forward.frames if layer == INPUT else forward.lengths)[item])
