@@ -115,16 +115,13 @@ def main() -> None:
             unit = None
             for part in given.parts:
                 call = [sys.executable, __file__, *sys.argv[1:], "--cache", str(cache)]
-                done = subprocess.run(
-                    [*call, "--one", part, str(minutes)], capture_output=True, text=True, check=True
-                )
+                call += ["--one", part, str(minutes)]
+                done = subprocess.run(call, capture_output=True, text=True, check=True)
                 found = json.loads(done.stdout)
                 unit = unit or found["processor"]
                 print(
-                done = subprocess.run(
-                    [*call, "--one", part, str(minutes)], capture_output=True, text=True, check=True
-                )
-                    f"{found['wall']:9.1f}{found['peak']:9.0f}",
+                    f"{part:10}{found['minutes']:9.1f}{found['processor']:13.1f}"
+                    f"{found['processor'] / unit:16.2f}{found['wall']:9.1f}{found['peak']:9.0f}",
                     flush=True,
                 )
 
