@@ -139,7 +139,10 @@ def _model_facts(model: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     network, training, features = (model.get(key) or {} for key in ("network", "training", "features"))
     facts = []
     if model.get("path"):
-        facts.append(("Checkpoint", f"{model['path']}" + (" (bundled)" if model.get("bundled") else "")))
+        path = PurePath(str(model["path"]))
+        facts.append(
+            ("Checkpoint", f"{path.name}, comes with the package" if model.get("bundled") else str(path))
+        )
     if network:
         widths = f"{network.get('narrow')} and {network.get('wide')} channels, {network.get('activation')}"
         facts.append(("Network", f"Wav2Letter, {widths}"))
@@ -219,16 +222,20 @@ def _made(run: Run) -> tuple[tuple[str, str], ...]:
     for name, value in (run.record.get("identity") or {}).items():
         facts.append((f"{str(name).capitalize()} SHA-256", str(value)))
     settings = part.get("settings") or {}
-    facts.append(("Settings", ", ".join(f"{name} {_plain(value)}" for name, value in settings.items())))
+    facts.append(
+        (
+            "Settings",
+            ", ".join(f"{name} {_plain(value)}" for name, value in settings.items() if name != "seed"),
+        )
+    )
     return tuple((name, text) for name, text in facts if text)
 
 
 def _plain(value: Any) -> str:
-    return (
-        {None: "none", True: "yes", False: "no"}.get(value, str(value))
-        if not isinstance(value, (list, dict))
-        else str(value)
-    )
+    """A setting in words."""
+    if value is None:
+        return "none"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _size(count: int) -> str:

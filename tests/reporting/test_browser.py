@@ -52,7 +52,14 @@ def open_page(browser: Any, address: str) -> Iterator[Opener]:
     """Opens the page and, when the test ends, insists that it neither complained nor asked for anything."""
     contexts, complaints, requests = [], [], []
 
-    def opened(width: int = 1200, *, scripts: bool = True, scheme: str = "light") -> Any:
+    def opened(
+        width: int = 1200,
+        *,
+        scripts: bool = True,
+        scheme: str = "light",
+        before: str = "",
+        ready: bool = True,
+    ) -> Any:
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=scripts
         )
@@ -61,8 +68,10 @@ def open_page(browser: Any, address: str) -> Iterator[Opener]:
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
+        if before:
+            page.add_init_script(before)
         page.goto(address)
-        if scripts:
+        if scripts and ready:
             page.wait_for_selector("#utterance[data-ready]")
             page.wait_for_selector("#stepper[data-ready]")
         return page
@@ -182,6 +191,13 @@ def test_scripts_off_it_can_be_read(open_page: Opener) -> None:
     assert page.locator("#curves svg:visible").count() > 3
     assert page.locator("noscript").first.is_visible()
     assert page.locator(".findings li:visible").count() == 2
+
+
+def test_an_old_browser_shows_the_sum_and_says_so(open_page: Opener) -> None:
+    page = open_page(before="delete window.DecompressionStream", ready=False)
+    page.wait_for_selector("#stepper[data-ready]")
+    assert page.locator("#sentence").is_visible()
+    assert "a newer one can" in page.locator("#readout").inner_text()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -293,3 +293,12 @@ def test_the_command_is_shown_as_it_is_typed() -> None:
     )
     assert command_line(["/x/asr_introspect/__main__.py", "demo"]) == "python -m asr_introspect demo"
     assert command_line([]) == ""
+
+
+def test_settings_are_told_in_words(stored_run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(stored_run, tmp_path / "run"))
+    record = json.loads((folder / "run.json").read_text())
+    record["parts"]["introspect"]["settings"] = {"fold": 0, "quiet": False, "device": None, "layers": [1, 2]}
+    (folder / "run.json").write_text(json.dumps(record))
+    made = dict(summary_view(read_run(folder)).made)
+    assert made["Settings"] == "fold 0, quiet no, device none, layers [1, 2]"

@@ -165,7 +165,9 @@
     box.dataset.ready = "yes";
   }
 
-  const guarded = (part) => part().catch((error) => console.warn(error));
-  guarded(utterance);
-  guarded(clusters);
+  clusters();
+  utterance().catch(() => {
+    const readout = one("#readout");
+    readout.textContent += " This browser cannot unpack the maps of single letters; a newer one can.";
+  });
 })();
