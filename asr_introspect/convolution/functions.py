@@ -44,6 +44,8 @@ def convolve(inputs: Tensor, weight: Tensor, bias: Tensor | None = None, stride:
     if not _is_plain(inputs, weight) or inputs.shape[2] < weight.shape[2]:
         return F.conv1d(inputs, weight, bias, stride)
     length = choose(weight.shape, stride, inputs.dtype)
+    if length is None and weight.shape[2] == 1:
+        return F.linear(inputs[..., ::stride].transpose(1, 2), weight[..., 0], bias).transpose(1, 2)
     if length is None:
         rows = channels_last(inputs).unsqueeze(2)
         return F.conv2d(rows, weight.unsqueeze(2), bias, (1, stride)).squeeze(2)
