@@ -36,6 +36,18 @@ class Patterns:
 
 
 @dataclass(frozen=True)
+class LedgerRow:
+    """What became of the relevance at one layer, means over letters: what came, what went on, what stayed."""
+
+    layer: str
+    rule: str
+    outgoing: float
+    incoming: float
+    bias: float
+    stabiliser: float
+
+
+@dataclass(frozen=True)
 class Relevance:
     """The relevance of every letter of the chosen utterance.
 
@@ -54,6 +66,7 @@ class Relevance:
     spectrogram: np.ndarray
     sentence: np.ndarray
     attributes: Mapping[str, Any]
+    ledger: tuple[LedgerRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,6 +117,9 @@ class Run:
         """The record of ``introspect``: argv, settings, seed, versions, revision, complete."""
         found: Mapping[str, Any] = self.record.get("parts", {}).get("introspect", {})
         return found
+
+
+LEDGER_NUMBERS = ("outgoing", "incoming", "bias", "stabiliser")
 
 
 def read_run(folder: Path | str) -> Run:
@@ -217,7 +233,18 @@ def _relevance(path: Path) -> Relevance | None:
             spectrogram=array("spectrogram").astype(float),
             sentence=array("sentence").astype(float),
             attributes={**file.attrs, **group.attrs},
+            ledger=_ledger(array("ledger")) if "ledger" in group else (),
         )
+
+
+def _ledger(rows: np.ndarray) -> tuple[LedgerRow, ...]:
+    """The rows of the stored table, from the output down."""
+    found = []
+    for row in rows:
+        layer, rule = texts((row["layer"], row["rule"]))
+        outgoing, incoming, bias, stabiliser = (float(row[name]) for name in LEDGER_NUMBERS)
+        found.append(LedgerRow(layer, rule, outgoing, incoming, bias, stabiliser))
+    return tuple(found)
 
 
 def _overshadowing(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

@@ -82,7 +82,16 @@ def _utterance(seen: Views) -> str:
         "score above the mean of the others",
         "found, from the step's centre",
     )
-    return f"## One utterance\n\n{words}\n\n{table(header, rows)}"
+    kept = (
+        "layer",
+        "rule",
+        "came from above",
+        "stayed in biases",
+        "in stabilisers",
+        "went on",
+        "stayed, of score",
+    )
+    return f"## One utterance\n\n{words}\n\n{table(header, rows)}\n\n{table(kept, u.ledger)}"
 
 
 def _timing(seen: Views) -> str:

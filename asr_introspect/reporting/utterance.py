@@ -17,7 +17,7 @@ from asr_introspect.reporting.pictures import (
 )
 from asr_introspect.reporting.run import Relevance, Run
 from asr_introspect.reporting.tables import number
-from asr_introspect.reporting.words import fixed, letter_name, milliseconds
+from asr_introspect.reporting.words import fixed, layer_name, letter_name, milliseconds, percent
 
 SHOWN_SECONDS = 60
 """Of a longer utterance the page shows the beginning."""
@@ -91,6 +91,7 @@ class UtteranceView:
     against: str
     cosine: float
     leak: float
+    ledger: tuple[tuple[str, ...], ...]
 
 
 def utterance_view(run: Run) -> UtteranceView | None:
@@ -145,8 +146,26 @@ def utterance_view(run: Run) -> UtteranceView | None:
         composite=str(attributes.get("composite", "")),
         against=str(attributes.get("against", "")),
         cosine=number(attributes.get("cosine_to_gradient_x_input")),
+        ledger=ledger_rows(relevance),
         leak=number(np.mean(attributes["leak"]) if "leak" in attributes else None),
     )
+
+
+def ledger_rows(relevance: Relevance) -> tuple[tuple[str, ...], ...]:
+    """The ledger in words: layer, rule, what came in, what stayed in biases and in stabilisers, what went on.
+
+    The amounts are means over letters; what stayed is also told in per cent of the score.
+    """
+    if not relevance.ledger:
+        return ()
+    score = relevance.ledger[0].outgoing
+    rows = []
+    for row in relevance.ledger:
+        stayed = (row.bias + row.stabiliser) / score if score else float("nan")
+        name = layer_name(row.layer.removesuffix(".convolution"))
+        amounts = (row.outgoing, row.bias, row.stabiliser, row.incoming)
+        rows.append((name, row.rule, *(fixed(amount) for amount in amounts), percent(stayed)))
+    return tuple(rows)
 
 
 def _letters(run: Run, relevance: Relevance, frames: int) -> tuple[Letter, ...]:

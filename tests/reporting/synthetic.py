@@ -14,6 +14,7 @@ import soundfile
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist, squareform
 
+LEDGER_NUMBERS = ("outgoing", "incoming", "bias", "stabiliser")
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 # fmt: off
 PHONEMES = (
@@ -311,6 +312,13 @@ def _relevance(
         group["symbol"] = [found["label"] for found in letters]
         group["step"] = [found["step"] for found in letters]
         group["instance"] = [found["instance"] for found in letters]
+        group["ledger"] = np.array(
+            [
+                (b"layer12.convolution", b"epsilon", 8.0, 6.0, 0.5, 1.5),
+                (b"layer1.convolution", b"flat", 6, 2, 4, 0),
+            ],
+            dtype=[("layer", "S40"), ("rule", "S24"), *((name, "f8") for name in LEDGER_NUMBERS)],
+        )
         group["spectrogram"], group["sentence"] = spectrogram.astype(np.float32), sentence.astype(np.float32)
         group.attrs.update(
             composite="epsilon-relative", against="mean", cosine_to_gradient_x_input=0.83, leak=0.12

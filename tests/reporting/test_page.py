@@ -302,3 +302,13 @@ def test_settings_are_told_in_words(stored_run: Path, tmp_path: Path) -> None:
     (folder / "run.json").write_text(json.dumps(record))
     made = dict(summary_view(read_run(folder)).made)
     assert made["Settings"] == "fold 0, quiet no, device none, layers [1, 2]"
+
+
+def test_the_ledger_says_what_stayed_where(stored_run: Path) -> None:
+    view = utterance_view(read_run(stored_run))
+    assert view is not None
+    space = "\N{NO-BREAK SPACE}"
+    assert view.ledger == (
+        (f"layer{space}12 (output)", "epsilon", "8.00", "0.50", "1.50", "6.00", f"25.0{space}%"),
+        (f"layer{space}1", "flat", "6.00", "4.00", "0.00", "2.00", f"50.0{space}%"),
+    )
