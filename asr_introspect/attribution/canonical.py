@@ -20,8 +20,8 @@ from asr_introspect.attribution.operations import (
     Pad,
     TransposedConvolution,
     grouped,
-    read,
 )
+from asr_introspect.attribution.reading import read
 
 
 @dataclass(frozen=True)

@@ -56,14 +56,32 @@ def deconvnet(question: Question) -> Chunks:
 def lrp(question: Question, bounds: Any = None) -> Chunks:
     """Layer-wise relevance propagation with the question's composite.
 
-    ``bounds=(low, high)``: lowest and highest input for z^B, each ``(F,)``, a number, or like one input.
+    ``bounds=(low, high)``: lowest and highest input for z^B, each ``(F,)``, a number, or like one input;
+    ``details["outside bounds"]`` counts the item's values beyond them.
     """
     session = question.session()
     rules = assign(session.program, question.composite)
     boxes = box(question.inputs, bounds) if bounds is not None else None
     if boxes is None and any(rule.takes_bounds for rule in rules.values()):
         raise UsageError("the rule z^B needs the option bounds=(low, high)")
-    yield from session.explain(session.sweep(rules, bounds=boxes), question.chunk)
+    outside = None if boxes is None else _outside(session.program.graph.input.tensor, boxes, question.lengths)
+    for rows, found in session.explain(session.sweep(rules, bounds=boxes), question.chunk):
+        if outside is None:
+            yield rows, found
+            continue
+        details = {"outside bounds": outside[session.targets.items[rows]]}
+        yield rows, {name: replace(relevance, details=details) for name, relevance in found.items()}
+
+
+def _outside(
+    inputs: torch.Tensor, boxes: tuple[torch.Tensor, torch.Tensor], lengths: torch.Tensor | None
+) -> torch.Tensor:
+    """How many values of each item lie outside the bounds, ``(B,)``; padding does not count."""
+    beyond = (inputs < boxes[0]) | (inputs > boxes[1])
+    if lengths is not None:
+        inside = torch.arange(inputs.shape[-1], device=inputs.device) < lengths[:, None]
+        beyond = beyond & inside.view(len(inputs), *(1,) * (inputs.dim() - 2), -1)
+    return beyond.flatten(1).sum(1)
 
 
 def box(inputs: torch.Tensor, bounds: Any) -> tuple[torch.Tensor, torch.Tensor]:

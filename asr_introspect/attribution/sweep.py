@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 
+from asr_introspect.attribution import linear
 from asr_introspect.attribution.canonical import Program
 from asr_introspect.attribution.graph import Node
+from asr_introspect.attribution.maps import Key, Maps
 from asr_introspect.attribution.operations import (
     Affine,
     ChannelSlice,
@@ -27,7 +29,6 @@ from asr_introspect.attribution.operations import (
     Dense,
     Elementwise,
     Identity,
-    Linear,
     MaxPool,
     Mixing,
     Operation,
@@ -35,54 +36,13 @@ from asr_introspect.attribution.operations import (
     Reordering,
     Sum,
     TransposedConvolution,
-    Widths,
 )
 from asr_introspect.attribution.relevance import Entry, Treatment
-from asr_introspect.attribution.rules import Part, Rule, stabilised_inverse
+from asr_introspect.attribution.rules import Rule, stabilised_inverse
+from asr_introspect.attribution.whole import mixing
 from asr_introspect.attribution.windows import Signal, cut, inside, place, reframe
 
-Key = tuple[object, ...]
 Backward = Literal["gradient", "guided-backprop", "deconvnet"]
-
-
-class Maps:
-    """Maps ``(B, C, *S)`` that depend on the sentence only, made on demand, multiplied and padded once."""
-
-    def __init__(self) -> None:
-        self._makers: dict[Key, Callable[[], torch.Tensor]] = {}
-        self._made: dict[Key, torch.Tensor] = {}
-
-    def define(self, key: Key, make: Callable[[], torch.Tensor]) -> Key:
-        self._makers.setdefault(key, make)
-        return key
-
-    def get(self, key: Key) -> torch.Tensor:
-        if key not in self._made:
-            self._made[key] = self._makers[key]()
-        return self._made[key]
-
-    def product(self, keys: tuple[Key, ...]) -> torch.Tensor:
-        """The product of several maps; ``inside`` maps are ones and drop out beside others."""
-        factors = tuple(key for key in keys if key[0] != "inside") or keys[:1]
-        if len(factors) == 1:
-            return self.get(factors[0])
-        key = ("product", *factors)
-        if key not in self._made:
-            self._made[key] = math.prod(
-                (self.get(factor) for factor in factors[1:]), start=self.get(factors[0])
-            )
-        return self._made[key]
-
-    def padded(self, keys: tuple[Key, ...], widths: Widths, fill: float = 0.0) -> torch.Tensor:
-        """The product with a margin of one window on every side, so that windows may reach outside."""
-        key = ("padded", keys, widths)
-        if key not in self._made:
-            pads = [width for width in reversed(widths) for _ in range(2)]
-            padded = F.pad(self.product(keys), pads, value=fill)
-            if len(widths) == 1:  # channels last, as windows are cut
-                padded = padded.transpose(1, 2).contiguous().transpose(1, 2)
-            self._made[key] = padded
-        return self._made[key]
 
 
 @dataclass(eq=False)
@@ -118,7 +78,7 @@ class Sweep:
     def __post_init__(self) -> None:
         self.maps = Maps()
         self.treatments: list[Treatment] = []
-        self._weights: dict[tuple[Node, object], torch.Tensor] = {}
+        self.weights: dict[tuple[Node, object], torch.Tensor] = {}
         self._reached = self._above(self.wanted)
 
     def _above(self, wanted: tuple[Node, ...]) -> set[Node]:
@@ -178,8 +138,8 @@ class Sweep:
         match operation:
             case Convolution() | TransposedConvolution() | Dense():
                 if relevance:
-                    return [(operation.source, self._propagate(operation, signal, items, entries))]
-                return [(operation.source, self._differentiate(operation, signal, items))]
+                    return [(operation.source, linear.propagate(self, operation, signal, items, entries))]
+                return [(operation.source, linear.differentiate(self, operation, signal, items))]
             case Identity():
                 return [(operation.source, signal)]
             case Affine():
@@ -199,15 +159,13 @@ class Sweep:
             case Reordering():
                 return [(operation.source, self._reorder(operation, signal, items))]
             case Mixing():
-                from asr_introspect.attribution.whole import mixing
-
                 return mixing(self, operation, signal, items, entries)
             case _:
                 raise AssertionError(operation)
 
     # ---------------------------------------------------------------- signals
 
-    def _inside(self, node: Node) -> Key:
+    def inside_map(self, node: Node) -> Key:
         """The map of ones at the positions of the sentence (all positions, if there is no padding)."""
 
         def make() -> torch.Tensor:
@@ -274,264 +232,6 @@ class Sweep:
         """Sum of a signal per target ``(N,)``."""
         return self.resolve(signal, node, items).values.flatten(1).sum(1)
 
-    # ---------------------------------------------------------------- linear layers
-
-    def weight(self, operation: Linear, key: object, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """A weight derived from the layer's, made once."""
-        if (operation.node, key) not in self._weights:
-            self._weights[operation.node, key] = make()
-        return self._weights[operation.node, key]
-
-    def _back(
-        self, operation: Linear, values: torch.Tensor, starts: torch.Tensor | None, weight: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Values at a linear layer's output times the transposed matrix, with their new starts."""
-        groups = None if isinstance(operation, Dense) else operation.groups
-        if isinstance(operation, Dense):
-            return operation.transpose(values, weight), None
-        if starts is None:
-            return self._back_whole(operation, values, weight), None
-        if isinstance(operation, TransposedConvolution):
-            aligned, wide = operation.align(starts, tuple(values.shape[2:]))
-            first, _ = operation.window(starts, tuple(values.shape[2:]))
-            return operation.transpose(reframe(values, starts, aligned, wide), weight, groups), first
-        first, _ = operation.window(starts, tuple(values.shape[2:]))
-        back = operation.transpose(values, weight, groups)
-        shape = tuple(operation.source.tensor.shape[2:])
-        if math.prod(back.shape[2:]) > 1.5 * math.prod(shape):
-            return place(back, first, shape), None
-        return back, first
-
-    def _back_whole(
-        self, operation: Convolution | TransposedConvolution, values: torch.Tensor, weight: torch.Tensor
-    ) -> torch.Tensor:
-        shape = operation.source.tensor.shape[2:]
-        pads: list[int] = []
-        if isinstance(operation, TransposedConvolution):
-            for axis in reversed(range(len(shape))):
-                reach = (weight.shape[2 + axis] - 1) * operation.dilation[axis] + 1
-                left = operation.padding[axis]
-                need = (shape[axis] - 1) * operation.stride[axis] + reach
-                pads += [left, need - values.shape[2 + axis] - left]
-            return operation.transpose(F.pad(values, pads), weight)
-        back = operation.transpose(values, weight)
-        for axis in reversed(range(len(shape))):
-            left = operation.pads[axis][0]
-            pads += [-left, shape[axis] - (back.shape[2 + axis] - left)]
-        return F.pad(back, pads)
-
-    def _differentiate(self, operation: Linear, signal: Signal, items: torch.Tensor) -> Signal:
-        if isinstance(operation, Dense):
-            signal = self.as_whole(signal, operation.node, items)
-        signal = self._with_divisor(operation, signal)
-        signal = self.resolve(signal, operation.node, items)
-        values, starts = self._back(operation, signal.values, signal.starts, operation.weight)
-        return Signal(values, starts, (self._inside(operation.source),))
-
-    def _with_divisor(self, operation: Linear, signal: Signal) -> Signal:
-        if operation.divisor is None:
-            return signal
-        divisor = operation.divisor
-        key = self.maps.define(
-            ("divisor", operation.node.index),
-            lambda: divisor.expand(len(operation.node.tensor), *divisor.shape[1:]),
-        )
-        return replace(signal, pending=(*signal.pending, key))
-
-    def _piece(self, operation: Linear, piece: str) -> Key | None:
-        """A part of a layer's input as a map; None where it is zero throughout."""
-        source = operation.source
-        inputs = source.tensor
-        lowest = self.weight(
-            operation, "lowest", lambda: inputs.amin() if inputs.numel() else inputs.new_zeros(())
-        )
-        if piece in {"positive", "input"} and (piece == "input" or float(lowest) >= 0):
-            return self.maps.define(("input", source.index), lambda: inputs)
-        if piece == "positive":
-            return self.maps.define(("positive", source.index), lambda: inputs.clamp_min(0))
-        if piece == "negative":
-            if float(lowest) >= 0:
-                return None
-            return self.maps.define(("negative", source.index), lambda: inputs.clamp_max(0))
-        inside_map = self._inside(source)
-
-        def constant() -> torch.Tensor:
-            ones = self.maps.get(inside_map).expand_as(inputs)
-            if piece == "ones":
-                return ones
-            assert self.bounds is not None
-            return ones * self.bounds[0 if piece == "low" else 1]
-
-        return self.maps.define((piece, source.index), constant)
-
-    def denominators(self, operation: Linear, part: Part) -> torch.Tensor:
-        """``z_p`` of one part of a rule, ``(B, C', *U)``, bias and divisor included."""
-        if part.products == (("input", part.bias),) and part.bias.name == "W":
-            return operation.node.tensor
-        total: torch.Tensor | float = 0.0
-        for piece, weight_part in part.products:
-            key = self._piece(operation, piece)
-            if key is not None:
-                weight = self.weight(operation, weight_part, lambda w=weight_part: w(operation.weight))  # type: ignore[misc]
-                total = total + operation.forward(self.maps.get(key), weight)
-        if operation.bias is not None:
-            channels = (
-                (-1,) if isinstance(operation, Dense) else (-1, *(1,) * (operation.node.tensor.dim() - 2))
-            )
-            total = total + part.bias(operation.bias).view(channels)
-        return total if isinstance(total, torch.Tensor) else torch.zeros_like(operation.node.tensor)
-
-    def stabiliser(self, operation: Operation, part: Part) -> torch.Tensor:
-        """The part's epsilon ``(B, 1, ...)``: absolute, or relative to rms(z) over valid positions."""
-        z = operation.node.tensor
-        shape = (len(z), *(1,) * (z.dim() - 1))
-        if not part.relative:
-            return z.new_full(shape, part.epsilon)
-        return part.epsilon * self._rms(operation.node).view(shape)
-
-    def _rms(self, node: Node) -> torch.Tensor:
-        z = node.tensor
-        if node not in self.valid:
-            return z.flatten(1).square().mean(1).sqrt()
-        weights = self.valid[node].to(z.dtype).expand_as(z).flatten(1)
-        return ((z.flatten(1).square() * weights).sum(1) / weights.sum(1).clamp_min(1)).sqrt()
-
-    def _factor_maps(self, operation: Linear, rule: Rule) -> tuple[list[Key], Key]:
-        """Per part ``c_p / z_p`` where it acts, and the share of relevance that stabilisers keep."""
-        index, name = operation.node.index, rule
-        keys: list[Key] = []
-
-        def factor(part: Part) -> torch.Tensor:
-            inverse = stabilised_inverse(self.denominators(operation, part), self.stabiliser(operation, part))
-            if part.where != "all":
-                z = operation.node.tensor
-                inverse = inverse * (z > 0 if part.where == "positive" else z < 0)
-            return part.coefficient * inverse
-
-        def lost() -> torch.Tensor:
-            kept: torch.Tensor | float = 0.0
-            for part, key in zip(rule.parts, keys, strict=True):
-                inverse = self.maps.get(key)
-                share = (inverse != 0) * part.coefficient
-                if part.epsilon:
-                    sign = torch.where(self.denominators(operation, part) < 0, -1.0, 1.0).to(inverse.dtype)
-                    share = share - inverse * sign * self.stabiliser(operation, part)
-                kept = kept + share
-            return torch.as_tensor(1 - kept, dtype=operation.node.tensor.dtype)
-
-        for position, part in enumerate(rule.parts):
-            keys.append(self.maps.define(("factor", index, name, position), lambda part=part: factor(part)))  # type: ignore[misc]
-        return keys, self.maps.define(("lost", index, name), lost)
-
-    def _propagate(
-        self, operation: Linear, signal: Signal, items: torch.Tensor, entries: list[Entry]
-    ) -> Signal:
-        assert self.rules is not None
-        rule = self.rules[operation.node]
-        if isinstance(operation, Dense):
-            signal = self.as_whole(signal, operation.node, items)
-        keys, lost = self._factor_maps(operation, rule)
-        divided = self._with_divisor(operation, replace(signal, pending=()))
-        shares = [
-            signal.values * self.factor((*signal.pending, key, *divided.pending), signal, items)
-            for key in keys
-        ]
-        out = signal.total
-        assert out is not None
-        bias, stabiliser = self._absorbed(operation, rule, signal, shares, lost, items)
-        entries.append(Entry(operation.layer, rule.name, out, out - bias - stabiliser, bias, stabiliser))
-        below = self._weighted(operation, rule, shares, signal.starts, items)
-        return replace(below, total=out - bias - stabiliser)
-
-    def _absorbed(
-        self,
-        operation: Linear,
-        rule: Rule,
-        signal: Signal,
-        shares: list[torch.Tensor],
-        lost: Key,
-        items: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Relevance that biases and stabilisers keep, per target."""
-        none = signal.values.new_zeros(len(items))
-        channel = -1 if isinstance(operation, Dense) else 1
-        by_channel = [
-            share.movedim(channel, 1).flatten(2).sum(2) if share.dim() > 2 else share for share in shares
-        ]
-        bias = none
-        if operation.bias is not None:
-            for part, sums in zip(rule.parts, by_channel, strict=True):
-                if part.bias.name != "0":
-                    bias = bias + sums @ part.bias(operation.bias)
-        key = ("kept", *signal.pending, lost)
-        kept = self.maps.define(key, lambda: self.maps.product((*signal.pending, lost)))
-        nothing = self.maps.define((*key, "none"), lambda: (self.maps.get(kept) == 0).all())
-        if bool(self.maps.get(nothing)):
-            return bias, none
-        (part, *others) = rule.parts
-        if not others and part.epsilon and part.where == "all" and operation.divisor is None:
-            uniform = self.maps.define((*key, "signs"), lambda: self._only_positive(operation, part, signal))
-            if bool(self.maps.get(uniform)):
-                return bias, self.stabiliser(operation, part).flatten()[items] * by_channel[0].sum(1)
-        return bias, (signal.values * self.factor((*signal.pending, lost), signal, items)).flatten(1).sum(1)
-
-    def _only_positive(self, operation: Linear, part: Part, signal: Signal) -> torch.Tensor:
-        """Whether relevance arrives only where the denominator is safely positive."""
-        z = self.denominators(operation, part)
-        factors = self.maps.product(signal.pending) if signal.pending else torch.ones_like(z)
-        return ~((z <= 0) & (factors != 0)).any()
-
-    def _weighted(
-        self,
-        operation: Linear,
-        rule: Rule,
-        shares: list[torch.Tensor],
-        starts: torch.Tensor | None,
-        items: torch.Tensor,
-    ) -> Signal:
-        """``sum_p a_p W_p^T shares_p``, one transposed product per part of the input that is not zero."""
-        products: dict[Key, list[tuple[int, object]]] = {}
-        for position, part in enumerate(rule.parts):
-            for piece, weight_part in part.products:
-                key = self._piece(operation, piece)
-                if key is not None:
-                    products.setdefault(key, []).append((position, weight_part))
-        signals: list[Signal] = []
-        for key, terms in products.items():
-            values, first = self._stacked(operation, shares, starts, terms)
-            signals.append(Signal(values, first, (key,)))
-        if not signals:
-            values, first = self._back(operation, torch.zeros_like(shares[0]), starts, operation.weight)
-            return Signal(values, first, (self._inside(operation.source),))
-        if len(signals) == 1:
-            return signals[0]
-        summed = [self.resolve(signal, operation.source, items).values for signal in signals]
-        return Signal(torch.stack(summed).sum(0), signals[0].starts)
-
-    def _stacked(
-        self,
-        operation: Linear,
-        shares: list[torch.Tensor],
-        starts: torch.Tensor | None,
-        terms: list[tuple[int, object]],
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """``sum_t W_t^T shares_t``; without groups as one product with the weights on top of each other."""
-
-        def made(weight_part: object) -> torch.Tensor:
-            assert callable(weight_part)
-            return self.weight(operation, weight_part, lambda: weight_part(operation.weight))
-
-        if len(terms) == 1:
-            position, weight_part = terms[0]
-            return self._back(operation, shares[position], starts, made(weight_part))
-        if isinstance(operation, Convolution) and operation.groups == 1:
-            key = ("stack", *(weight_part for _, weight_part in terms))
-            weight = self.weight(operation, key, lambda: torch.cat([made(part) for _, part in terms]))
-            stacked = torch.cat([shares[position] for position, _ in terms], 1)
-            return self._back(operation, stacked, starts, weight)
-        backs = [self._back(operation, shares[position], starts, made(part)) for position, part in terms]
-        return torch.stack([values for values, _ in backs]).sum(0), backs[0][1]
-
     # ---------------------------------------------------------------- elementwise
 
     def _elementwise(self, operation: Elementwise, signal: Signal, items: torch.Tensor) -> Signal:
@@ -563,11 +263,11 @@ class Sweep:
         (part,) = self.rules[operation.node].parts
 
         def share() -> torch.Tensor:
-            inverse = stabilised_inverse(operation.node.tensor, self.stabiliser(operation, part))
+            inverse = stabilised_inverse(operation.node.tensor, linear.stabiliser(self, operation, part))
             return operation.scale * like * inverse
 
         def bias_share() -> torch.Tensor:
-            inverse = stabilised_inverse(operation.node.tensor, self.stabiliser(operation, part))
+            inverse = stabilised_inverse(operation.node.tensor, linear.stabiliser(self, operation, part))
             return (operation.shift * inverse).expand_as(like)
 
         out = signal.total
@@ -584,7 +284,7 @@ class Sweep:
 
     def _unpad(self, operation: Pad, signal: Signal, items: torch.Tensor) -> Signal:
         signal = self.resolve(signal, operation.node, items)
-        inner = (self._inside(operation.source),)
+        inner = (self.inside_map(operation.source),)
         if signal.starts is not None:
             starts, _ = operation.window(signal.starts, signal.widths)
             return replace(signal, starts=starts, pending=inner)
@@ -641,7 +341,7 @@ class Sweep:
         for at, (source, factor) in enumerate(zip(operation.sources, operation.factors, strict=True)):
 
             def share(source: Node = source, factor: float = factor) -> torch.Tensor:
-                inverse = stabilised_inverse(node.tensor, self.stabiliser(operation, part))
+                inverse = stabilised_inverse(node.tensor, linear.stabiliser(self, operation, part))
                 return factor * source.tensor * inverse
 
             key = self.maps.define(("summand", node.index, at), share)

@@ -9,6 +9,7 @@ import torch
 
 from asr_introspect.attribution.canonical import Program
 from asr_introspect.attribution.graph import Node
+from asr_introspect.attribution.linear import piece
 from asr_introspect.attribution.operations import (
     Affine,
     Convolution,
@@ -211,7 +212,7 @@ def _shares(
     relevance = torch.zeros_like(weight)
     kept_by_bias, handed = torch.zeros_like(scores), torch.zeros_like(scores)
     for part in rule.parts:
-        contributions = torch.stack([pieces[piece] * made(weight) for piece, made in part.products]).sum(0)
+        contributions = torch.stack([pieces[kind] * made(weight) for kind, made in part.products]).sum(0)
         part_bias = part.bias(bias)
         z = contributions.flatten(1).sum(1) + part_bias
         inverse = part.coefficient * stabilised_inverse(
@@ -251,11 +252,11 @@ def _pieces(
 ) -> dict[str, torch.Tensor]:
     assert callable(take)
     source = operation.source
-    names = {piece for part in rule.parts for piece, _ in part.products}
+    names = {kind for part in rule.parts for kind, _ in part.products}
     inputs = take(source.tensor)
     pieces = {"input": inputs, "positive": inputs.clamp_min(0), "negative": inputs.clamp_max(0)}
     for name in names & {"ones", "low", "high"}:
-        key = sweep._piece(operation, name)
+        key = piece(sweep, operation, name)
         assert key is not None
         pieces[name] = take(sweep.maps.get(key))
     return pieces

@@ -454,6 +454,8 @@ def test_a_mapping_must_cover_every_linear_layer(small: nn.Module) -> None:
         attribute(small, inputs, target, composite={"00": "z+", nn.Conv1d: "z+"})
     with pytest.raises(UsageError, match="bounds"):
         attribute(small, inputs, target, composite="epsilon-plus-box")
+    boxed = attribute(small, inputs, target, composite="epsilon-plus-box", bounds=(-1.0, 1.0))
+    assert boxed.details["outside bounds"].tolist() == [int((inputs.abs() > 1).sum())]
     with pytest.raises(UsageError, match="cannot take the rule 'pass'"):
         attribute(small, inputs, target, composite={nn.Conv1d: "pass"})
 
