@@ -191,9 +191,10 @@ def _support(
     at = [min(step, size - 1) for step, size in zip(position, output.shape[2:], strict=True)]
     score = output[0].movedim(0, -1)[tuple(at)].sum()
     (gradient,) = torch.autograd.grad(score, values, retain_graph=True, allow_unused=True)
+    nothing = torch.zeros(len(at), dtype=torch.long, device=values.device)
     if gradient is None:
-        return torch.zeros(len(at), dtype=torch.long), torch.zeros(len(at), dtype=torch.long)
+        return nothing, nothing
     where = (gradient[0] != 0).any(0).nonzero()
     if not len(where):
-        return torch.zeros(len(at), dtype=torch.long), torch.zeros(len(at), dtype=torch.long)
+        return nothing, nothing
     return where.amin(0), where.amax(0)

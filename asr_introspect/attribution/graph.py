@@ -247,8 +247,9 @@ class _Recorder(TorchFunctionMode):
         self, name: str, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any
     ) -> None:
         if type(module) in _FAST_FORMS:
-            source = self.by_id.get(id(inputs[0]))
-            function, args = _FAST_FORMS[type(module)](module, source or inputs[0])
+            given = inputs[0] if inputs else named["input"]
+            source = self.by_id.get(id(given))
+            function, args = _FAST_FORMS[type(module)](module, source or given)
             depends = source is not None and source.depends
             self.by_id[id(output)] = self._append(function, args, {}, output, depends)
             self.fast.add(id(output))

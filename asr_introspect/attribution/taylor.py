@@ -61,7 +61,7 @@ def _layerwise(question: Question, first: str, bounds: Any) -> Chunks:
     assigned, positive = _roots(session.program, choices[first])
     boxes = None if bounds is None else box(question.inputs, bounds)
     for rows, found in session.explain(session.sweep(assigned, bounds=boxes), question.chunk):
-        share = torch.full((rows.stop - rows.start,), positive, dtype=question.inputs.dtype)
+        share = question.inputs.new_full((rows.stop - rows.start,), positive)
         details = {"positive biases": share}
         yield (
             rows,

@@ -7,6 +7,7 @@ import torch
 from attribution_nets import deviation, gradients, noise, randomised
 
 from asr_introspect.attribution import attribute, attribute_chunks
+from asr_introspect.attribution.composites import COMPOSITES
 from asr_introspect.errors import UsageError
 from asr_introspect.recogniser.network import LAYERS, NetworkConfig, Wav2Letter
 
@@ -98,6 +99,30 @@ def test_lrp_zero_is_gradient_times_input(recogniser: Wav2Letter, inputs: torch.
         recogniser, inputs, TARGETS, method="gradient-x-input", lengths=LENGTHS, against="mean"
     )
     assert deviation(zero.windows, product.windows) < 1e-10
+
+
+@pytest.mark.parametrize("composite", sorted(COMPOSITES))
+def test_the_ledger_says_what_is_there(recogniser: Wav2Letter, inputs: torch.Tensor, composite: str) -> None:
+    """Relevance summed at every layer is what the ledger, which adds up biases and stabilisers, says."""
+    found = attribute(
+        recogniser,
+        inputs,
+        TARGETS,
+        composite=composite,
+        at=["input", *LAYERS[:-1]],
+        lengths=LENGTHS,
+        against="mean",
+        bounds=(-4.0, 4.0),
+    )
+    entries = {entry.layer: entry for entry in found["input"].ledger.entries}
+    assert list(entries) == [f"{name}.convolution" for name in reversed(LAYERS)]
+    for name in LAYERS[:-1]:
+        held, entry = found[name].windows, entries[f"{name}.convolution"]
+        scale = held.abs().flatten(1).sum(1)
+        assert bool(((held.flatten(1).sum(1) - entry.outgoing).abs() <= 1e-9 * scale).all()), name
+    last = found["input"].windows.flatten(1)
+    difference = last.sum(1) - entries["layer1.convolution"].incoming
+    assert bool((difference.abs() <= 1e-9 * last.abs().sum(1)).all())
 
 
 def test_chunks_reduce_and_order(recogniser: Wav2Letter, inputs: torch.Tensor) -> None:

@@ -14,6 +14,7 @@ from asr_introspect.attribution import attribute
 from asr_introspect.attribution.canonical import canonical
 from asr_introspect.attribution.graph import UnrecordedError, record
 from asr_introspect.attribution.operations import Affine, Convolution
+from asr_introspect.convolution import Convolution1d
 from asr_introspect.errors import IntrospectError, UsageError
 
 TARGETS = torch.tensor([[0, 0, 1], [1, 3, 0], [1, 7, 2]])
@@ -66,7 +67,19 @@ class Functional(nn.Module):
         return F.conv1d(hidden, self.head)
 
 
-@pytest.mark.parametrize("kind", [Twice, InPlace, Functional])
+class Parametrised(nn.Module):
+    """Weights that are computed on the way, and inputs by keyword."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.utils.parametrizations.weight_norm(nn.Conv1d(3, 3, 3, padding=1))
+        self.fast = Convolution1d(3, 4, 3, padding=1, dilation=1)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.fast(input=F.relu(self.convolution(inputs)))
+
+
+@pytest.mark.parametrize("kind", [Twice, InPlace, Functional, Parametrised])
 def test_code_of_any_style_is_followed(kind: type[nn.Module]) -> None:
     network = randomised(kind(), 1)
     inputs = noise(2, 3, 8, seed=1)
