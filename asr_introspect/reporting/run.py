@@ -103,6 +103,7 @@ class Run:
     utterances: list[Row]
     instances: Instances
     lags: list[Row]
+    methods: list[Row]
     skipped: list[Row]
     evidence: list[Row]
     patterns: Patterns | None
@@ -155,6 +156,7 @@ def read_run(folder: Path | str) -> Run:
         utterances=read_table(folder / "utterances.csv"),
         instances=read_instances(folder / "instances.csv", folder / "offsets.csv", chosen),
         lags=read_table(folder / "lags.csv"),
+        methods=read_table(folder / "offset_table.csv"),
         skipped=read_table(folder / "skipped.csv"),
         evidence=read_table(folder / "clusters.csv"),
         patterns=_patterns(folder / "patterns.h5"),

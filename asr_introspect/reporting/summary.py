@@ -66,6 +66,7 @@ HOLDS = {
     "instances.csv": "a row per letter and phoneme instance",
     "offsets.csv": "found positions per letter and layer",
     "lags.csv": "lags per method, layer and letter",
+    "offset_table.csv": "alignment methods and controls on the same letters",
     "skipped.csv": "what was left out, and why",
     "clusters.csv": "silhouettes, nulls, cophenetic correlations",
     "clusters.h5": "distances and trees",

@@ -106,8 +106,21 @@ def _timing(seen: Views) -> str:
     letters = "\n\n".join(
         f"### {escaped(name)}\n\n{_chart(chart, 'letter', 'median')}" for name, chart in t.per_letter
     )
+    header = (
+        "letter placed by",
+        "n",
+        "variance explained",
+        "95 % interval",
+        "correlation",
+        "lag",
+        "spread",
+        "unseen",
+    )
+    methods = "\n\n".join(
+        f"### Alignment at {escaped(m.layer)}\n\n{table(header, m.rows)}" for m in t.methods
+    )
     what = f"A lag is the time of a rightly heard letter minus {t.sound}; positive: the letter comes after."
-    return f"## Timing\n\n{what}\n\n{rows}\n\n{histograms}\n\n{letters}"
+    return f"## Timing\n\n{what}\n\n{rows}\n\n{histograms}\n\n{methods}\n\n{letters}"
 
 
 def _patterns(seen: Views) -> str:

@@ -10,8 +10,16 @@ import numpy as np
 from asr_introspect.reporting.charts import Whisker, WhiskerChart, histogram, whiskers
 from asr_introspect.reporting.geometry import geometry_of
 from asr_introspect.reporting.run import Run, depth
-from asr_introspect.reporting.tables import number
-from asr_introspect.reporting.words import counted, fixed, layer_name, letter_name, milliseconds
+from asr_introspect.reporting.tables import Row, number
+from asr_introspect.reporting.words import (
+    counted,
+    fixed,
+    layer_name,
+    letter_name,
+    milliseconds,
+    percent,
+    percent_range,
+)
 
 SOUNDS = {
     "phone": "the middle of the phone that it spells, from the phone alignments",
@@ -45,6 +53,14 @@ class OffsetHistogram:
 
 
 @dataclass(frozen=True)
+class MethodTable:
+    """How well the windows of a letter agree when aligned by each method, at one layer, in words."""
+
+    layer: str
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class TimingView:
     """Lags over all letters, per letter, and histograms of offsets; each may be empty.
 
@@ -55,12 +71,13 @@ class TimingView:
     rows: tuple[LagRow, ...]
     per_letter: tuple[tuple[str, WhiskerChart], ...]
     histograms: tuple[OffsetHistogram, ...]
+    methods: tuple[MethodTable, ...]
 
 
 def timing_view(run: Run) -> TimingView | None:
     """Lags and offsets, or None where the run has neither."""
     histograms = _histograms(run)
-    if not run.lags and not histograms:
+    if not (run.lags or histograms or run.methods):
         return None
     ordered = sorted(
         run.lags, key=lambda row: (row.get("method") != "emission", row.get("method"), depth(row["layer"]))
@@ -77,7 +94,7 @@ def timing_view(run: Run) -> TimingView | None:
         if row.get("group") == "all"
     )
     sounds = dict.fromkeys(SOUNDS.get(row.get("sound", ""), SOUNDS[""]) for row in run.lags)
-    return TimingView(" or ".join(sounds), rows, _per_letter(run), histograms)
+    return TimingView(" or ".join(sounds), rows, _per_letter(run), histograms, _methods(run))
 
 
 def lag_name(method: str, layer: str) -> str:
@@ -123,6 +140,43 @@ def _per_letter(run: Run) -> tuple[tuple[str, WhiskerChart], ...]:
                 (lag_name(method, places[method]), whiskers(rows, milliseconds, _signed, reference=0.0))
             )
     return tuple(charts)
+
+
+METHODS = {
+    "gradient": "gradient, largest",
+    "centre": "gradient, centre of mass",
+    "lrp": "relevance, largest",
+    "ctc": "forced alignment, likeliest step",
+    "phone": "middle of the phone",
+    "none": "the step itself",
+    "random": "random place",
+    "other-letter": "gradient of another letter",
+    "scrambled": "gradient on scrambled phases",
+}
+
+
+def _methods(run: Run) -> tuple[MethodTable, ...]:
+    """A table for each layer, the shallowest first, methods by how much of the variance they explain."""
+    tables = []
+    for layer in sorted({row["layer"] for row in run.methods}, key=depth):
+        own = [row for row in run.methods if row["layer"] == layer]
+        own.sort(key=lambda row: -np.nan_to_num(number(row.get("explained")), nan=-9.0))
+        tables.append(MethodTable(layer_name(layer), tuple(_method_row(row) for row in own)))
+    return tuple(tables)
+
+
+def _method_row(row: Row) -> tuple[str, ...]:
+    name = METHODS.get(row["method"], row["method"])
+    return (
+        f"{name} (control)" if row.get("control") == "1" else name,
+        f"{number(row.get('count')):,.0f}",
+        percent(number(row.get("explained"))),
+        percent_range(number(row.get("explained_low")), number(row.get("explained_high"))),
+        fixed(number(row.get("correlation")), 3),
+        milliseconds(number(row.get("median_ms"))),
+        milliseconds(number(row.get("spread_ms"))).lstrip("+"),
+        percent(number(row.get("unseen"))),
+    )
 
 
 def _histograms(run: Run) -> tuple[OffsetHistogram, ...]:

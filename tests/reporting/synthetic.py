@@ -47,6 +47,7 @@ def write_run(
     instances = _instances(folder, random, rows, phonemes)
     _offsets(folder, random, instances)
     _lags(folder, random)
+    _methods(folder)
     _patterns(folder, random, phonemes)
     _relevance(folder, random, rows[0], [row for row in instances if row["utterance"] == 0])
     _clusters(folder, random, phonemes)
@@ -253,6 +254,17 @@ def _lags(folder: Path, random: np.random.Generator) -> None:
         ("method", "layer", "group", "count", "median_ms", "low_ms", "high_ms", "mean_ms", "sound"),
         rows,
     )
+
+
+def _methods(folder: Path) -> None:
+    header = "method,layer,control,count,explained,explained_low,explained_high,correlation,median_ms"
+    rest = (0.2, -5, -10, 0, 41, 0.02)
+    rows = [
+        (method, layer, int(method == "random"), 700, share, share - 0.01, share + 0.01, *rest)
+        for layer in ("input", "layer9")
+        for method, share in (("random", 0.01), ("gradient", 0.12), ("none", 0.08))
+    ]
+    _csv(folder / "offset_table.csv", (*header.split(","), "low_ms", "high_ms", "spread_ms", "unseen"), rows)
 
 
 def _patterns(folder: Path, random: np.random.Generator, phonemes: bool) -> None:

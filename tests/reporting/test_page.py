@@ -312,3 +312,15 @@ def test_the_ledger_says_what_stayed_where(stored_run: Path) -> None:
         (f"layer{space}12 (output)", "epsilon", "8.00", "0.50", "1.50", "6.00", f"25.0{space}%"),
         (f"layer{space}1", "flat", "6.00", "4.00", "0.00", "2.00", f"50.0{space}%"),
     )
+
+
+def test_alignment_methods_stand_in_order_with_their_controls(stored_run: Path) -> None:
+    view = timing_view(read_run(stored_run))
+    assert view is not None
+    assert [table.layer.replace("\N{NO-BREAK SPACE}", " ") for table in view.methods] == ["input", "layer 9"]
+    names = [row[0] for row in view.methods[0].rows]
+    assert names == ["gradient, largest", "the step itself", "random place (control)"]
+    assert view.methods[0].rows[0][2:4] == (
+        "12.0\N{NO-BREAK SPACE}%",
+        "11.0 to 13.0\N{NO-BREAK SPACE}%",
+    )
