@@ -35,11 +35,12 @@ from asr_introspect.experiments.profile_pass import (
 from asr_introspect.experiments.report import report
 from asr_introspect.experiments.run_clusters import CLUSTER_COLUMNS, csv_row, write_clusters
 from asr_introspect.experiments.run_findings import (
+    alignment_findings,
     lag_findings,
-    nearness_finding,
     pattern_findings,
     structure_findings,
 )
+from asr_introspect.experiments.run_offsets import METHODS, OFFSET_COLUMNS, offset_csv_row, offset_table
 from asr_introspect.experiments.run_relevance import (
     can_be_shown,
     letter_relevance,
@@ -59,7 +60,7 @@ from asr_introspect.experiments.run_tables import (
 )
 from asr_introspect.features import mel_frequencies
 from asr_introspect.files import read_json, run_folder, sha256, write_json, writing
-from asr_introspect.introspection.findings import Finding
+from asr_introspect.introspection.findings import Finding, nearness_finding
 from asr_introspect.introspection.patterns import write_patterns
 from asr_introspect.introspection.profiles import write_moments
 from asr_introspect.progress import say
@@ -176,11 +177,15 @@ def _look_inside(plan: Pass, folder: Path, work: Path, rows: Rows, seed: int) ->
     sound, middle = _sound(rows)
     lags = letter_lags(rows.letters, rows.found, middle, plan.layout, plan.recogniser, seed)
     write_lags(folder / "lags.csv", lags, sound)
+    names = [name for name in METHODS if name != "phone" or sound == "phone"]
+    methods = offset_table(plan, rows, middle, seed, names)
+    write_csv(folder / "offset_table.csv", OFFSET_COLUMNS, [offset_csv_row(row) for row in methods])
     _write_profiles(plan, folder, work)
     structure = write_clusters(folder / "profiles.h5", folder / "clusters.h5", seed)
     write_csv(folder / "clusters.csv", CLUSTER_COLUMNS, [csv_row(row) for row in structure])
     findings = [
         *lag_findings(lags, SOUNDS[sound]),
+        *alignment_findings(methods, seed),
         *structure_findings(structure, seed),
         *pattern_findings(folder / "patterns.h5"),
         *_relevance(plan, folder, rows, seed),

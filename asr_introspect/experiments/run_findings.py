@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from asr_introspect.experiments.run_clusters import LINKAGE, PICTURED, ClassRow
+from asr_introspect.experiments.run_clusters import PICTURED, ClassRow
+from asr_introspect.experiments.run_offsets import OffsetRow
 from asr_introspect.introspection.clusters import best_of
+from asr_introspect.introspection.evaluation import explained_difference
 from asr_introspect.introspection.findings import (
     Finding,
     PatternPeak,
     Structure,
+    alignment_finding,
     lag_finding,
-    nearness_finding,
     pattern_finding,
     structure_finding,
 )
@@ -23,6 +25,7 @@ from asr_introspect.introspection.patterns import loudest_cell, read_patterns, s
 from asr_introspect.introspection.phonetics import classes_of
 from asr_introspect.introspection.profiles import ENOUGH
 from asr_introspect.recogniser.network import LAYERS
+from asr_introspect.recogniser.passes import INPUT
 from asr_introspect.recogniser.symbols import LETTERS
 
 SHOWN_LAYERS = ("layer9", "layer10", LAYERS[-1])
@@ -39,6 +42,21 @@ def lag_findings(rows: Sequence[tuple[str, str, str, Lag]], sound: str) -> list[
         lag = named.get((method, layer, "all"))
         if lag is not None and lag.count:
             found.append(lag_finding(lag, sound, method))
+    return found
+
+
+def alignment_findings(rows: Sequence[OffsetRow], seed: int) -> list[Finding]:
+    """Whether windows moved by the gradient explain more of the spectrogram than windows that are not
+    moved.
+    """
+    at_input = {row.method: row.agreement for row in rows if row.layer == INPUT}
+    if not {"gradient", "none", "other-letter"} <= set(at_input):
+        return []
+    gradient = at_input["gradient"]
+    found = []
+    for against in ("none", "other-letter"):
+        difference = explained_difference(gradient, at_input[against], seed=seed)
+        found.append(alignment_finding(against, gradient.explained, at_input[against].explained, *difference))
     return found
 
 
@@ -121,6 +139,3 @@ def pattern_findings(path: Path) -> list[Finding]:
     """The letters with the strongest patterns, where there are letters enough."""
     peaks = pattern_peaks(path)
     return [pattern_finding(peaks)] if peaks else []
-
-
-__all__ = ["LINKAGE", "lag_findings", "nearness_finding", "pattern_findings", "structure_findings"]

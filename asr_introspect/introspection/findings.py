@@ -69,6 +69,47 @@ def _ms(value: float) -> str:
     return f"{value:.0f}".replace("-", "−") if round(value) else "0"
 
 
+def alignment_finding(
+    against: str, explained: float, other: float, difference: float, low: float, high: float
+) -> Finding:
+    """Whether letters' spectrograms agree better when moved to where the gradient finds the letter.
+
+    Parameters
+    ----------
+    against
+        ``none`` (not moved) or ``other-letter`` (moved to where another letter's gradient points).
+    explained, other
+        Variance explained by the group mean of the other half of the utterances, of both.
+    difference, low, high
+        Of the two, with its 95 % interval.
+    """
+    what = "windows that are not moved" if against == "none" else "where another letter's gradient points"
+    numbers = (
+        f"variance explained across halves {_percent(explained)} against {_percent(other)} %, "
+        f"difference {_percent(low)} to {_percent(high)} points"
+    )
+    if math.isnan(low):
+        numbers = "too few utterances for an interval"
+    clear = not (math.isnan(low) or low <= 0 <= high)
+    if clear:
+        side = "better" if difference > 0 else "worse"
+        sentence = (
+            f"Letters' spectrograms agree {side} at their gradient's offset than at {what} ({numbers})."
+        )
+    else:
+        sentence = (
+            "No difference between how well letters' spectrograms agree at their gradient's offset and at "
+            f"{what} ({numbers})."
+        )
+    return Finding(
+        f"alignment-gradient-{against}", sentence, difference, low, high, 0.0, "variance explained", clear
+    )
+
+
+def _percent(share: float) -> str:
+    return "?" if math.isnan(share) else f"{100 * share:.1f}".replace("-", "−")
+
+
 @dataclass(frozen=True)
 class Structure:
     """A silhouette of phonetic classes and the interval of its null, at one layer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from asr_introspect.introspection.cones import Cone, cones
 from asr_introspect.recogniser.checkpoint import Recogniser
 from asr_introspect.recogniser.passes import INPUT, LONGEST_SECONDS, PIECE_STEPS, Forward
 
+COMPOSITE = "epsilon-relative"
 CHUNK = 32
 """Letters walked back at once: more would be hardly faster and takes memory."""
 
@@ -39,8 +41,13 @@ class Curves:
     starts: dict[str, np.ndarray]
 
 
-def gradient_curves(
-    recogniser: Recogniser, forward: Forward, item: np.ndarray, step: np.ndarray, label: np.ndarray
+def curves(
+    recogniser: Recogniser,
+    forward: Forward,
+    item: np.ndarray,
+    step: np.ndarray,
+    label: np.ndarray,
+    method: Literal["gradient", "lrp"] = "gradient",
 ) -> Iterator[Curves]:
     """Yields the curves of all layers with a cone of more than one position, from one sweep per part.
 
@@ -52,6 +59,9 @@ def gradient_curves(
         A batch with the activations of ``input``.
     item, step, label
         Per instance its row in the batch, its step and its class, ``(N,)``.
+    method
+        ``gradient``: mean over channels of its size; ``lrp``: sum over channels of the size of the relevance
+        (composite ``epsilon-relative``).
     """
     layout = {name: cone for name, cone in cones(recogniser.network).items() if cone.shifts}
     for rows, begin, spectrogram, frames in _parts(recogniser, forward, step):
@@ -62,12 +72,13 @@ def gradient_curves(
             recogniser.network,
             spectrogram,
             torch.from_numpy(targets).to(spectrogram.device),
-            method="gradient",
+            method=method,
+            composite=COMPOSITE,
             against="mean",
             lengths=frames.to(spectrogram.device),
             at=tuple(layout),
             chunk=CHUNK,
-            reduce=_mean_size,
+            reduce=_mean_size if method == "gradient" else _summed_size,
         )
         # The recorded run of a batch refers to itself: left to its own time, the collector lets several of
         # them (0.4 GB each) pile up.
@@ -81,6 +92,10 @@ def gradient_curves(
 
 def _mean_size(windows: Tensor) -> Tensor:
     return windows.abs().mean(1)
+
+
+def _summed_size(windows: Tensor) -> Tensor:
+    return windows.abs().sum(1)
 
 
 def _parts(
@@ -113,6 +128,16 @@ def strongest(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np
     return np.asarray(starts + np.where(_inside(values, starts, lengths), values, -np.inf).argmax(1))
 
 
+def centre_of_mass(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The centre of mass of each curve inside the utterance, rounded to a position; arguments as above.
+
+    The middle of what lies inside where a curve is zero throughout.
+    """
+    weights = np.where(_inside(values, starts, lengths), np.maximum(values, 1e-30), 0.0)
+    centre = (weights * np.arange(values.shape[1])).sum(1) / weights.sum(1)
+    return np.asarray(starts + np.rint(centre).astype(np.int64))
+
+
 def _inside(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     positions = starts[:, None] + np.arange(values.shape[1])
     return np.asarray((positions >= 0) & (positions < lengths[:, None]))
@@ -124,16 +149,21 @@ def gradient_offsets(
     """The position each emitted letter is about, by layer, ``(N,)`` each, in that layer's own positions.
 
     The largest value of its curve inside the utterance (methods, section 2, ``gradient``). Layers whose cone
-    is one position are not among them. Arguments as for :func:`gradient_curves`.
+    is one position are not among them. Arguments as for :func:`curves`.
     """
     found = {
         name: np.zeros(len(step), np.int64) for name, cone in cones(recogniser.network).items() if cone.shifts
     }
-    for curves in gradient_curves(recogniser, forward, item, step, label):
+    for part in curves(recogniser, forward, item, step, label):
         for name, positions in found.items():
-            lengths = (forward.frames if name == INPUT else forward.lengths).numpy()[item[curves.rows]]
-            positions[curves.rows] = strongest(curves.values[name], curves.starts[name], lengths)
+            lengths = positions_of(forward, name)[item[part.rows]]
+            positions[part.rows] = strongest(part.values[name], part.starts[name], lengths)
     return found
+
+
+def positions_of(forward: Forward, layer: str) -> np.ndarray:
+    """How many positions of a layer each utterance of a batch has, ``(B,)``."""
+    return np.asarray((forward.frames if layer == INPUT else forward.lengths).numpy())
 
 
 def aligned(

@@ -35,7 +35,7 @@ TEXTS = {
 FILES = {
     *("run.json", "model.json", "corpus.json", "skipped.csv", "utterances.csv", "instances.csv"),
     *("offsets.csv", "lags.csv", "patterns.h5", "profiles.h5", "relevance.h5", "clusters.csv"),
-    *("clusters.h5", "findings.json"),
+    *("clusters.h5", "findings.json", "offset_table.csv"),
 }
 
 

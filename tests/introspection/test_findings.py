@@ -11,6 +11,7 @@ from asr_introspect.introspection.clusters import class_evidence, distances
 from asr_introspect.introspection.findings import (
     PatternPeak,
     Structure,
+    alignment_finding,
     lag_finding,
     nearness_finding,
     pattern_finding,
@@ -103,6 +104,15 @@ def test_patterns() -> None:
     none = pattern_finding([peak("A", 0.11)])
     assert none.sentence.startswith("No difference")
     assert not none.difference
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.01, 0.03), (-0.01, 0.02), (-0.03, -0.01), (math.nan, math.nan)])
+def test_alignments(low: float, high: float) -> None:
+    found = alignment_finding("none", 0.2, 0.18, (low + high) / 2, low, high)
+    assert found.difference is (low > 0 or high < 0)
+    assert found.sentence.startswith("No difference") is not found.difference
+    if found.difference:
+        assert ("agree better" if low > 0 else "agree worse") in found.sentence
 
 
 def test_records_are_json() -> None:

@@ -13,7 +13,7 @@ from asr_introspect.introspection import offsets
 from asr_introspect.introspection.cones import cones
 from asr_introspect.introspection.offsets import (
     aligned,
-    gradient_curves,
+    curves,
     gradient_offsets,
     position_seconds,
     strongest,
@@ -65,12 +65,11 @@ def test_offsets_are_those_of_autograd_in_a_padded_batch_and_at_its_borders() ->
     item, step, label = QUESTIONS.T
     found = gradient_offsets(ours, forward, item, step, label)
     assert list(found) == [INPUT, *LAYERS[:9]]
-    curves = list(gradient_curves(ours, forward, item, step, label))
+    (part,) = curves(ours, forward, item, step, label)
     for n, question in enumerate(QUESTIONS):
         wanted = by_autograd(ours.network, forward, *question)
         for name, positions in found.items():
             assert positions[n] == wanted[name].argmax(), (question, name)
-        (part,) = curves
         for name, values in part.values.items():
             placed = np.zeros(len(wanted[name]))
             for j, value in enumerate(values[n]):
