@@ -29,13 +29,13 @@ def report(run: Path | str) -> Path:
     """
     folder = Path(run)
     found = read_run(folder)
+    page = folder / "report.html"
     with locked(folder):
-        write_heat_maps(found.clusters, folder / "heatmaps")
         seen = views(found)
-        write_text(folder / "report.md", render_text(seen))
-        page = folder / "report.html"
         html = render(seen)
         write_text(page, html)
+        write_text(folder / "report.md", render_text(seen))
+        write_heat_maps(found.clusters, folder / "heatmaps")  # last: a first time they take longest by far
     if len(html) > LARGE:
         say(f"{page} is large ({len(html) / 1e6:.1f} MB)")
     return page
