@@ -49,6 +49,13 @@ def plain_network(channels: int) -> Wav2Letter:
     return network.eval()
 
 
+def sentence(frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A spectrogram of noise ``(1, 128, T)``, and one letter at each of its steps."""
+    inputs = torch.randn(1, 128, frames, generator=torch_generator(0, "benchmark", 1))
+    steps = torch.arange(frames // 2)
+    return inputs, torch.stack([torch.zeros_like(steps), steps, steps % 29], 1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--channels", type=int, default=2048)
@@ -61,16 +68,14 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     clock = time.process_time if given.processor_time else time.perf_counter
     network = plain_network(given.channels)
-    inputs = torch.randn(1, 128, given.frames, generator=torch_generator(0, "benchmark", 1))
-    steps = given.frames // 2
-    targets = torch.stack([torch.zeros(steps), torch.arange(steps), torch.arange(steps) % 29], 1).long()
+    inputs, targets = sentence(given.frames)
 
     def forward() -> None:
         with torch.no_grad(), using_form("direct"):
             network(inputs)
 
     forward()
-    shape = f"{given.frames} frames, {steps} targets, 256/{given.channels}"
+    shape = f"{given.frames} frames, {len(targets)} targets, 256/{given.channels}"
     print(f"torch {torch.__version__}, {given.threads} threads, {shape}")
     print(f"{'method':18} {'seconds':>8} {'forward':>8} {'passes':>7} {'budget':>7}")
     for name in given.methods.split(","):

@@ -1,13 +1,13 @@
 """Largest deviations of the attribution engine from its second opinions: one row a method.
 
-``python tests/benchmarks/attribution_agreement.py`` prints, per method, ``max |a - b| / max |b|`` over
-targets
+``python tests/benchmarks/attribution_agreement.py [METHOD ...]`` prints, per method, the largest over targets
+of ``max |a - b| / max |b|``:
 
 - *dense*: every linear layer of ``tests/attribution/test_rules.py`` against the explicit Jacobian (float64);
-- *zennit*, *captum*: the chains and image nets of ``tests/attribution/test_peers.py`` (float64); - *whole*:
-cones against whole maps on random networks of all kinds, 1-D and 2-D (float64); - *float32*: cones against
-whole maps on a recogniser, both in float32, beside *noise*, what float32 itself deviates
-  from float64 on whole maps.
+- *zennit*, *captum*: the chains and image nets of ``tests/attribution/test_peers.py`` (float64);
+- *whole*: cones against whole maps on random networks of all kinds, 1-D and 2-D (float64);
+- *float32*: cones against whole maps on a recogniser, both in float32; beside it *noise*: float32 against
+  float64 on whole maps.
 
 A dash: not comparable (the peer lacks the layer or is known to be wrong there).
 """
@@ -161,7 +161,7 @@ def main() -> None:
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     print(f"{'method':18} {'dense':>9} {'zennit':>9} {'captum':>9} {'whole':>9} {'float32':>9} {'noise':>9}")
-    for name in (*WALKS, *RULES):
+    for name in sys.argv[1:] or (*WALKS, *RULES):
         dense = against_dense(name) if name in RULES else against_autograd() if name == "gradient" else None
         zennit = against_zennit(name) if name in peers.zennit_rules() else None
         captum = captum_walk(name) if name in WALKS else captum_epsilon() if name == "epsilon" else None
