@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from asr_introspect.experiments.demo import demo
     from asr_introspect.experiments.evaluate import evaluate
     from asr_introspect.experiments.introspect import introspect
+    from asr_introspect.experiments.merge import merge
     from asr_introspect.experiments.report import report
     from asr_introspect.experiments.train import train
     from asr_introspect.experiments.transcribe import transcribe
@@ -29,6 +30,7 @@ __all__ = [
     "evaluate",
     "introspect",
     "load_model",
+    "merge",
     "prepare",
     "read_corpus",
     "report",
@@ -44,6 +46,7 @@ _HOMES = {
     "evaluate": "experiments.evaluate",
     "introspect": "experiments.introspect",
     "load_model": "recogniser.checkpoint",
+    "merge": "experiments.merge",
     "prepare": "corpus.reading",
     "read_corpus": "corpus.reading",
     "report": "experiments.report",

@@ -17,6 +17,7 @@ from asr_introspect.commands.common import (
     Seed,
 )
 from asr_introspect.corpus.skipped import say_skipped
+from asr_introspect.errors import UsageError
 from asr_introspect.experiments.introspect import Introspection
 from asr_introspect.experiments.introspect import introspect as introspect_corpus
 from asr_introspect.progress import say
@@ -40,6 +41,13 @@ def introspect(
     seed: Seed = 0,
     max_utterances: MaxUtterances = None,
     overwrite: Overwrite = False,
+    shard: Annotated[
+        str | None,
+        Parameter(
+            help="i/n: only the pass over the i-th of n parts of the corpus, for several machines; merge "
+            "then makes one run of all n."
+        ),
+    ] = None,
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> None:
     """Look inside a recogniser with a corpus: the main job, from speech to report.
@@ -65,8 +73,17 @@ def introspect(
             seed=seed,
             max_utterances=max_utterances,
             overwrite=overwrite,
+            shard=None if shard is None else as_shard(shard),
         )
     )
+
+
+def as_shard(text: str) -> tuple[int, int]:
+    """``"2/4"`` as (2, 4)."""
+    parts = text.split("/")
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise UsageError(f"a shard is i/n, for example 1/4, not {text!r}")
+    return int(parts[0]), int(parts[1])
 
 
 def show(found: Introspection) -> None:
@@ -78,4 +95,4 @@ def show(found: Introspection) -> None:
     )
     for finding in found.findings:
         print(finding.sentence)
-    print(found.report)
+    print(found.report or found.folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -20,9 +19,9 @@ from asr_introspect.corpus.audio import SAMPLE_RATE, read_audio
 from asr_introspect.corpus.reading import alignments_folder
 from asr_introspect.corpus.records import Corpus, Skipped
 from asr_introspect.corpus.skipped import write_skipped
-from asr_introspect.errors import IntrospectError
+from asr_introspect.errors import IntrospectError, UsageError
 from asr_introspect.experiments import profile_pass
-from asr_introspect.experiments.inputs import as_corpus, as_recogniser
+from asr_introspect.experiments.inputs import as_corpus, as_recogniser, corpus_hash, model_hash
 from asr_introspect.experiments.profile_pass import (
     LETTERS_GRADIENT,
     PHONEMES_NONE,
@@ -59,7 +58,7 @@ from asr_introspect.experiments.run_tables import (
     write_utterances,
 )
 from asr_introspect.features import mel_frequencies
-from asr_introspect.files import read_json, run_folder, sha256, write_json, writing
+from asr_introspect.files import read_json, run_folder, write_json, writing
 from asr_introspect.introspection.findings import Finding, nearness_finding
 from asr_introspect.introspection.patterns import write_patterns
 from asr_introspect.introspection.profiles import write_moments
@@ -78,12 +77,13 @@ SOUNDS = {"phone": "the phone they spell", "alignment": "their span in the recog
 
 @dataclass(frozen=True)
 class Introspection:
-    """What the main job made: the run folder and the page in it, its findings, what of the corpus was
-    skipped.
+    """What the main job made: the run folder, the page in it, its findings, what of the corpus was skipped.
+
+    A shard has no page and no findings.
     """
 
     folder: Path
-    report: Path
+    report: Path | None
     findings: tuple[Finding, ...]
     utterances: int
     letters: int
@@ -101,6 +101,7 @@ def introspect(
     seed: int = 0,
     max_utterances: int | None = None,
     overwrite: bool = False,
+    shard: tuple[int, int] | None = None,
     spectrograms: Spectrograms | None = None,
     argv: Sequence[str] | None = None,
 ) -> Introspection:
@@ -120,6 +121,9 @@ def introspect(
         are no phonemes.
     overwrite
         Replace what the folder holds of another run.
+    shard
+        ``(i, n)``: only the pass over the i-th of n parts of the corpus, counted from 1;
+        :func:`~asr_introspect.experiments.merge.merge` makes one run of all parts.
     spectrograms
         Where inputs come from in place of sound, by the utterance's place in the corpus.
 
@@ -135,7 +139,7 @@ def introspect(
     phones, place = _phones(corpus, alignments, speech, skipped)
     model_path = None if isinstance(checkpoint, Recogniser) else Path(checkpoint or bundled("reference"))
     corpus_path = None if isinstance(corpus, Corpus) else Path(corpus)
-    identity = {"checkpoint": _model_hash(recogniser, model_path), "corpus": _corpus_hash(speech)}
+    identity = {"checkpoint": model_hash(recogniser, model_path), "corpus": corpus_hash(speech)}
     settings: dict[str, Any] = {
         "checkpoint": None if model_path is None else str(model_path),
         "corpus": None if corpus_path is None else str(corpus_path),
@@ -143,14 +147,25 @@ def introspect(
         "device": str(recogniser.device),
         "max_utterances": max_utterances,
         "seed": seed,
+        "shard": None if shard is None else list(shard),
     }
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="asr-introspect-"))
-    plan = Pass(recogniser, speech.utterances, phones, spectrograms, slice_seconds=profile_pass.SLICE_SECONDS)
+    plan = Pass(
+        recogniser,
+        speech.utterances,
+        phones,
+        spectrograms,
+        slice_seconds=profile_pass.SLICE_SECONDS,
+        shard=checked_shard(shard),
+    )
     with run_folder(folder, "introspect", settings, identity, seed=seed, argv=argv, overwrite=overwrite):
         work = _work(folder, {"identity": identity, "settings": settings})
         rows = all_rows(plan, [part for _, part in streamed(plan, work)])
         skipped += rows.skipped
         write_skipped(folder / "skipped.csv", skipped)
+        counts = (len(rows.utterances), len(rows.letters), len(rows.phonemes))
+        if shard is not None:
+            return Introspection(folder, None, (), *counts, tuple(skipped))
         if not rows.utterances:
             raise IntrospectError(
                 f"nothing in the corpus could be used: {len(skipped):,} skipped, see {folder}/skipped.csv"
@@ -165,7 +180,6 @@ def introspect(
             corpus_record(speech, corpus_path, synthetic, rows.utterances, skipped, seed),
         )
         findings = _look_inside(plan, folder, work, rows, seed)
-    counts = (len(rows.utterances), len(rows.letters), len(rows.phonemes))
     return Introspection(folder, report(folder), tuple(findings), *counts, tuple(skipped))
 
 
@@ -282,20 +296,14 @@ def _phones(
         return {}, None
 
 
-def _model_hash(recogniser: Recogniser, path: Path | None) -> str:
-    """The checkpoint's SHA-256; of a recogniser without a file that of its weights."""
-    if path is not None:
-        return sha256(path)
-    digest = hashlib.sha256()
-    for name, tensor in sorted(recogniser.network.state_dict().items()):
-        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _corpus_hash(corpus: Corpus) -> str:
-    """SHA-256 over names, texts, speakers and durations: what decides the numbers, wherever the files lie."""
-    rows = [[u.name, u.text, u.speaker, u.sex, round(u.duration, 3)] for u in corpus.utterances]
-    return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
+def checked_shard(shard: tuple[int, int] | None) -> tuple[int, int]:
+    """A shard (i, n) with 1 <= i <= n; the whole is (1, 1)."""
+    if shard is None:
+        return 1, 1
+    number, of = shard
+    if not 1 <= number <= of:
+        raise UsageError(f"a shard is i/n with i from 1 to n, not {number}/{of}")
+    return number, of
 
 
 def _is_bundled(path: Path | None, name: str) -> bool:

@@ -88,6 +88,8 @@ class Pass:
         Where inputs come from if not from sound (a cache), by place in the corpus.
     gradient
         Whether letters are also aligned by their gradients; without, they stand at offset 0 only.
+    shard
+        (i, n): only the i-th of n runs of neighbouring slices, counted from 1.
     """
 
     recogniser: Recogniser
@@ -97,6 +99,7 @@ class Pass:
     slice_seconds: float = SLICE_SECONDS
     batch_seconds: float = BATCH_SECONDS
     gradient: bool = True
+    shard: tuple[int, int] = (1, 1)
 
     @functools.cached_property
     def layout(self) -> dict[str, Cone]:
@@ -130,6 +133,13 @@ class Pass:
                 found.append(range(first, place + 1))
                 first, seconds = place + 1, 0.0
         return found + ([range(first, len(self.utterances))] if first < len(self.utterances) else [])
+
+    @property
+    def own(self) -> range:
+        """The numbers of this shard's slices."""
+        number, of = self.shard
+        count = len(self.slices)
+        return range(count * (number - 1) // of, count * number // of)
 
 
 MomentsByLayer = dict[tuple[Key, str], Moments]
@@ -330,14 +340,14 @@ def streamed(plan: Pass, work: Path) -> Iterator[tuple[int, Rows]]:
     """
     done = slices_done(work)
     if done:
-        say(f"going on after slice {done} of {len(plan.slices)}")
-    for number, places in enumerate(plan.slices):
-        if number < done:
+        say(f"going on after slice {done} of {len(plan.own)}")
+    for position, number in enumerate(plan.own):
+        if position < done:
             yield number, read_rows(plan, work, number)
             continue
-        rows, found = run_slice(plan, places)
+        rows, found = run_slice(plan, plan.slices[number])
         write_rows(work, number, rows)
-        _merge_into(plan, work, found, number + 1)
+        _merge_into(plan, work, found, position + 1)
         yield number, rows
 
 

@@ -102,7 +102,12 @@ def layers_of(path: Path | str, key: Key) -> list[str]:
 def keys_of(path: Path | str) -> list[Key]:
     """Which profiles a file holds."""
     with _opened(path) as file:
-        return [Key(*name.split("/")) for name in _keys(file)]
+        return keys_in(file)
+
+
+def keys_in(file: h5py.File) -> list[Key]:
+    """Which profiles an open file holds."""
+    return [Key(*name.split("/")) for name in _keys(file)]
 
 
 def _keys(file: h5py.File) -> list[str]:
