@@ -42,6 +42,7 @@ class Session:
     def __post_init__(self) -> None:
         self.cones = windows(self.program, self.targets.positions)
         self.valid = valid_positions(self.program.graph, self.program)
+        self._check_valid()
         graph_input = self.program.graph.input
         if self.lengths is not None and graph_input not in self.valid:
             frames = torch.arange(graph_input.tensor.shape[-1], device=self.lengths.device)
@@ -49,6 +50,19 @@ class Session:
             while mask.dim() < graph_input.tensor.dim():
                 mask = mask[:, :, None]
             self.valid[graph_input] = mask.to(graph_input.tensor.dtype)
+
+    def _check_valid(self) -> None:
+        """Raises UsageError for a target at an output position that the network masks."""
+        output = self.program.graph.output
+        if output not in self.valid or self.output_axis != 1:
+            return
+        valid = self.valid[output].expand(len(output.tensor), -1, *output.tensor.shape[2:])
+        at = valid.movedim(1, -1)[(self.targets.items, *self.targets.positions.unbind(1))]
+        beyond = (at[:, 0] == 0).nonzero()[:, 0]
+        if len(beyond):
+            row = int(beyond[0])
+            step = self.targets.positions[row].tolist()
+            raise UsageError(f"target {row}: output step {step[0]} lies past the length of its item")
 
     def sweep(
         self,

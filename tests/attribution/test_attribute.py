@@ -171,6 +171,7 @@ def test_no_targets_give_no_windows(recogniser: Wav2Letter, inputs: torch.Tensor
         ({"against": "median"}, "runner-up"),
         ({"steps": 3}, "option"),
         ({"targets": torch.tensor([[0, 60, 0]])}, "output step 60"),
+        ({"targets": torch.tensor([[1, 37, 0]])}, "past the length"),
         ({"targets": torch.tensor([[2, 0, 0]])}, "item 2"),
         ({"targets": torch.tensor([[0, 0, 4]])}, "class 4"),
         ({"targets": torch.tensor([[0, 0]])}, "item, output step, class"),
