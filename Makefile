@@ -2,7 +2,7 @@
 #
 #   make demo [CORPUS=path/to/LibriSpeech/dev-clean] [OUT=runs/demo]
 #   make check        ruff, mypy, quick tests
-#   make test         all tests but those of scale [TESTS=tests/corpus]
+#   make test         check, and all tests but those of scale [TESTS=tests/corpus]
 #   make test-scale   Dask, transformers, documentation
 #   make benchmarks   what is timed, as ratios
 
@@ -15,19 +15,21 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/benchmarks $(TESTS)
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: benchmarks check demo test test-scale
+.PHONY: benchmarks check demo lint test test-scale
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
 	$(BIN)/asr-introspect demo --out "$(OUT)" $(if $(CORPUS),--corpus "$(CORPUS)")
 
-check: $(VENV)/installed-for-tests
+lint: $(VENV)/installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+check: lint
 	$(PYTEST) -m "not speech and not scale"
 
-test: $(VENV)/installed-for-tests
+test: lint
 	$(PYTEST) -m "not scale"
 
 test-scale: $(VENV)/installed-for-tests

@@ -141,7 +141,7 @@ def structure_finding(found: Structure, *, best_of: int = 1) -> Finding:
         f"{found.low:.2f} to {found.high:.2f}, p = {found.p_value:.2g}"
     ).replace("-", "−")
     if difference:
-        sentence = f"{what} stand apart {where} ({numbers})."
+        sentence = f"{what} stand apart {where} more than classes dealt at random do ({numbers})."
     else:
         sentence = f"No difference between {what} {where} and classes dealt at random ({numbers})."
     name = f"silhouette-{found.labels}-{found.classes}-{'best' if best_of > 1 else found.layer}"
