@@ -17,7 +17,6 @@ from asr_introspect.attribution import Relevance
 from asr_introspect.attribution import attribute as explain
 from asr_introspect.attribution.composites import COMPOSITES
 from asr_introspect.attribution.methods import METHODS
-from asr_introspect.attribution.relevance import join
 from asr_introspect.corpus.records import Corpus, Skipped, Utterance
 from asr_introspect.errors import IntrospectError, UsageError, unknown_name
 from asr_introspect.experiments.inputs import as_corpus, as_recogniser, corpus_hash, model_hash
@@ -59,6 +58,8 @@ class _Question:
         options: dict[str, Any] = {}
         if self.method == "lrp" and self.recogniser.bounds is not None:
             options["bounds"] = self.recogniser.bounds
+        if self.method == "grad-cam":
+            options["upsample"] = True  # frames, as everything else in the file
         found = explain(
             self.recogniser.network,
             inputs,
@@ -176,7 +177,7 @@ def _prepare(path: Path, work: Path, settings: dict[str, Any], overwrite: bool) 
             raise IntrospectError(
                 f"{path} was begun with other settings; name another --out, or add --overwrite"
             )
-        for part in work.glob("*.npz"):
+        for part in (*work.glob("*.npz"), *work.glob("0*.json")):
             part.unlink()
     if path.exists():
         if overwrite and _settings(path) != settings:
@@ -206,60 +207,83 @@ def _finished(path: Path) -> Attributed:
 def _parts(
     question: _Question, utterances: Sequence[Utterance], work: Path, skipped: list[Skipped]
 ) -> Iterator[Path]:
-    """Computes what is not there yet, group by group, and yields the files of all groups in order."""
+    """Computes what is not there yet, group by group, and yields the files of all parts in order."""
     with bar("attribute", sum(each.duration for each in utterances)) as moving:
         for first in range(0, len(utterances), GROUP):
             group = utterances[first : first + GROUP]
-            path = work / f"{first:08}.npz"
-            if not path.exists():
+            done = work / f"{first:08}.json"
+            if not done.exists():
                 with quietly():
-                    _write_part(path, _explained(question, group, first))
-            with np.load(path, allow_pickle=False) as part:
-                skipped.extend(Skipped(*row) for row in json.loads(str(part["skipped"])))
+                    left_out = _explained(question, group, first, work)
+                write_json(done, [[item.item, item.reason] for item in left_out])
+            skipped.extend(Skipped(*row) for row in read_json(done))
+            for position in range(first, first + len(group)):
+                yield from sorted(work.glob(f"{position:08}-*.npz"))
             moving.update(sum(each.duration for each in group))
-            yield path
 
 
-def _explained(question: _Question, group: Sequence[Utterance], first: int) -> dict[str, np.ndarray]:
-    """The columns of all letters of some utterances, and what was skipped."""
+def _explained(question: _Question, group: Sequence[Utterance], first: int, work: Path) -> list[Skipped]:
+    """Explains the letters of some utterances, writes a part per utterance; returns what was skipped."""
     skipped: list[Skipped] = []
-    found: list[dict[str, np.ndarray]] = []
     for forward in forward_pass(question.recogniser, group, layers=[INPUT], skipped=skipped):
-        found.append(_batch(question, forward, first))
-    spoken = [each for each in found if "step" in each]
-    columns = {
-        name: np.concatenate([each[name] for each in spoken])
-        for name in (spoken[0] if spoken else ())
-        if not name.startswith("sentence/")
-    }
-    if columns:
-        order = np.lexsort((columns["step"], columns["utterance"]))
-        columns = {name: values[order] for name, values in columns.items()}
-    for each in found:
-        columns |= {name: values for name, values in each.items() if name.startswith("sentence/")}
-    columns["skipped"] = np.array(json.dumps([[item.item, item.reason] for item in skipped]))
-    return columns
+        targets = _emitted(question.recogniser, forward)
+        sentences = [np.zeros(tuple(forward.activations[INPUT].shape[1:])) for _ in forward.positions]
+        for piece, (targets_here, relevance) in enumerate(_relevance(question, forward, targets)):
+            for item, position in enumerate(forward.positions):
+                rows = (targets_here[:, 0] == item).nonzero()[:, 0]
+                if not len(rows):
+                    continue
+                mine = relevance.take(rows.to(relevance.windows.device))
+                columns = _columns(mine, targets_here[rows], first + position, question.half)
+                _write_part(work / f"{first + position:08}-{piece:04}.npz", columns)
+                if question.sentence:
+                    sentences[item] = _summed(sentences[item], mine)
+        for item, position in enumerate(forward.positions) if question.sentence else ():
+            total = sentences[item][..., : int(forward.frames[item])].astype(np.float32)
+            name = f"sentence/{first + position:05}"
+            _write_part(work / f"{first + position:08}-sentence.npz", {name: total})
+    return skipped
 
 
-def _batch(question: _Question, forward: Forward, first: int) -> dict[str, np.ndarray]:
-    """The letters of one batch."""
-    rows, labels = [], []
-    for item, (position, utterance) in enumerate(zip(forward.positions, forward.utterances, strict=True)):
+def _emitted(recogniser: Recogniser, forward: Forward) -> torch.Tensor:
+    """Item, step and class of every emitted letter of a batch, ``(N, 3)``."""
+    rows: list[tuple[int, int, int]] = []
+    for item, utterance in enumerate(forward.utterances):
         logits = forward.logits[item, :, : int(forward.lengths[item])]
-        emitted = emissions(question.recogniser, logits, first + position, utterance.duration)
-        for step, label in zip(emitted["step"], emitted["label"], strict=True):
-            rows.append((item, int(step), int(label)))
-            labels.append(first + position)
-    targets = torch.tensor(rows, dtype=torch.long).reshape(-1, 3)
-    relevance = _relevance(question, forward, targets)
-    found = _columns(relevance, targets, labels, question.half) if rows else {}
-    if question.sentence:
-        found |= _sentences(relevance, forward, targets, first)
-    return found
+        found = emissions(recogniser, logits, item, utterance.duration)
+        rows += zip([item] * len(found["step"]), found["step"].tolist(), found["label"].tolist(), strict=True)
+    return torch.tensor(rows, dtype=torch.long).reshape(-1, 3)
+
+
+def _relevance(
+    question: _Question, forward: Forward, targets: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, Relevance]]:
+    """The letters of a batch with their relevance; those of more than 60 s in pieces with their context."""
+    inputs = forward.activations[INPUT]
+    recogniser = question.recogniser
+    longest = round(LONGEST_SECONDS / recogniser.features.frame_seconds)
+    if not len(targets):
+        return
+    if inputs.shape[-1] <= longest:
+        yield targets, question.explain(inputs, targets.to(inputs.device), forward.frames.to(inputs.device))
+        return
+    before, after = recogniser.network.context()
+    step_frames = recogniser.step_frames
+    before += before % step_frames
+    for start in range(0, inputs.shape[-1] // step_frames, longest // step_frames):
+        stop = start + longest // step_frames
+        here = targets[(targets[:, 1] >= start) & (targets[:, 1] < stop)]
+        if not len(here):
+            continue
+        low = max(step_frames * start - before, 0)
+        high = min(step_frames * stop + after, inputs.shape[-1])
+        inner = here - torch.tensor([0, low // step_frames, 0])
+        found = question.explain(inputs[..., low:high].contiguous(), inner.to(inputs.device), None)
+        yield here, replace(found, starts=found.starts + low, shape=tuple(inputs.shape[1:]))
 
 
 def _columns(
-    relevance: Relevance, targets: torch.Tensor, utterances: list[int], half: bool
+    relevance: Relevance, targets: torch.Tensor, utterance: int, half: bool
 ) -> dict[str, np.ndarray]:
     """What the file holds per letter."""
     windows = relevance.windows.cpu().numpy()
@@ -274,7 +298,7 @@ def _columns(
         "starts": relevance.starts.cpu().numpy(),
         "scores": relevance.scores.cpu().numpy(),
         "leak": relevance.leak.cpu().numpy(),
-        "utterance": np.array(utterances, dtype=np.int64),
+        "utterance": np.full(len(windows), utterance, np.int64),
         "step": targets[:, 1].numpy(),
         "label": targets[:, 2].numpy(),
     }
@@ -285,45 +309,17 @@ def _columns(
     return found
 
 
-def _relevance(question: _Question, forward: Forward, targets: torch.Tensor) -> Relevance:
-    """All letters of a batch at once; an utterance of more than 60 s in pieces with their context."""
-    inputs = forward.activations[INPUT]
-    recogniser = question.recogniser
-    longest = round(LONGEST_SECONDS / recogniser.features.frame_seconds)
-    if inputs.shape[-1] <= longest or not len(targets):
-        return question.explain(inputs, targets.to(inputs.device), forward.frames.to(inputs.device))
-    before, after = recogniser.network.context()
-    step_frames = recogniser.step_frames
-    before += before % step_frames
-    parts = []
-    for start in range(0, inputs.shape[-1] // step_frames, longest // step_frames):
-        stop = start + longest // step_frames
-        rows = (targets[:, 1] >= start) & (targets[:, 1] < stop)
-        if not bool(rows.any()):
-            continue
-        low = max(step_frames * start - before, 0)
-        high = min(step_frames * stop + after, inputs.shape[-1])
-        inner = targets[rows] - torch.tensor([0, low // step_frames, 0])
-        piece = inputs[..., low:high].contiguous()
-        found = question.explain(piece, inner.to(inputs.device), None)
-        parts.append(replace(found, starts=found.starts + low, shape=tuple(inputs.shape[1:])))
-    return join(parts)
-
-
-def _sentences(
-    relevance: Relevance, forward: Forward, targets: torch.Tensor, first: int
-) -> dict[str, np.ndarray]:
-    """The sum of all letters' maps of each utterance, in its own length."""
-    found = {}
-    width = relevance.windows.shape[-1]
-    for item, position in enumerate(forward.positions):
-        frames = int(forward.frames[item])
-        total = np.zeros((*relevance.windows.shape[1:-1], frames + 2 * width), np.float64)
-        for row in (targets[:, 0] == item).nonzero()[:, 0].tolist():
-            start = int(relevance.starts[row]) + width
-            total[..., start : start + width] += relevance.windows[row].double().cpu().numpy()
-        found[f"sentence/{first + position:05}"] = total[..., width : width + frames].astype(np.float32)
-    return found
+def _summed(total: np.ndarray, relevance: Relevance) -> np.ndarray:
+    """A map of the whole utterance plus all letters' windows; the result may have lost its channels."""
+    windows = relevance.windows.double().cpu().numpy()
+    width, frames = windows.shape[-1], total.shape[-1]
+    if windows.ndim == 2:  # Grad-CAM: no channel axis
+        total = total if total.ndim == 1 else np.zeros(frames)
+    for start, window in zip(relevance.starts.tolist(), windows, strict=True):
+        low, high = max(start, 0), min(start + width, frames)
+        if low < high:
+            total[..., low:high] += window[..., low - start : high - start]
+    return total
 
 
 # ------------------------------------------------------------------------- writing
@@ -352,7 +348,7 @@ def _join(
                 for name in part.files:
                     if name.startswith("sentence/"):
                         file.create_dataset(name, data=part[name], compression="gzip", shuffle=True)
-                    elif name != "skipped":
+                    else:
                         _append(file, name, part[name])
                 letters += len(part["step"]) if "step" in part.files else 0
         if letters == 0:

@@ -123,13 +123,16 @@ def test_half_precision_is_relative_to_each_maps_largest_value(speech: Path, tmp
 def test_long_utterances_go_in_pieces(speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces with their context give what one pass over the whole gives."""
     checkpoint = tiny_checkpoint(tmp_path)
-    options = {"composite": "epsilon", "method": "gradient", "max_utterances": 2}
+    options = {"composite": "epsilon", "method": "gradient", "max_utterances": 2, "sentence": True}
     attribute_corpus(speech, checkpoint, tmp_path / "whole.h5", **options)
     monkeypatch.setattr(room, "LONGEST_SECONDS", 0.2)
     monkeypatch.setattr(room, "GROUP", 1)
     attribute_corpus(speech, checkpoint, tmp_path / "pieces.h5", **options)
     with h5py.File(tmp_path / "whole.h5") as whole, h5py.File(tmp_path / "pieces.h5") as pieces:
         assert np.array_equal(whole["starts"][:], pieces["starts"][:])
+        for name in whole["sentence"]:
+            expected, found = whole["sentence"][name][:], pieces["sentence"][name][:]
+            assert np.abs(expected - found).max() < 1e-5 * np.abs(expected).max()
         largest = np.abs(whole["windows"][:]).max()
         assert np.abs(whole["windows"][:] - pieces["windows"][:]).max() < 1e-5 * largest
 
@@ -164,6 +167,9 @@ def test_the_command(speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     printed = capsys.readouterr()
     assert printed.out.strip() == str(out)
     assert "1-1-0000" in printed.err
+    assert main([*call, "--method", "grad-cam", "--sentence", "--overwrite", "--quiet"]) == 0
+    with h5py.File(out) as file:
+        assert file["windows"].shape[1:] == (206,)
     assert main([*call, "--composite", "epsilon-plus"]) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert main([*call, "--composite", "nonsense", "--overwrite"]) == 2
