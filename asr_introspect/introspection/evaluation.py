@@ -57,28 +57,23 @@ def agreement(
     group the other half lacks are left out.
     """
     half = halves(utterance, seed)
-    flat = windows - np.nanmean(windows, axis=(0, 1)) if len(windows) else windows
-    flat = flat.reshape(len(flat), int(np.prod(windows.shape[1:])))
-    known = np.isfinite(flat)
-    filled = np.where(known, flat, 0.0)
-    means = {}
-    for side in (0, 1):
-        for label in np.unique(group):
-            own = (half == side) & (group == label)
-            if own.any():
-                count = known[own].sum(0)
-                means[side, int(label)] = (filled[own].sum(0) / np.maximum(count, 1), count > 0)
+    known = np.isfinite(windows).reshape(len(windows), int(np.prod(windows.shape[1:])))
+    filled = (windows - np.nanmean(windows, axis=(0, 1)) if len(windows) else windows).reshape(known.shape)
+    filled = np.where(known, filled, 0.0)
     names, rows = np.unique(utterance, return_inverse=True)
     errors, totals = np.zeros(len(names)), np.zeros(len(names))
     used = 0
-    for i in range(len(flat)):
-        other = means.get((1 - int(half[i]), int(group[i])))
-        if other is None:
+    for label in np.unique(group):
+        sides = [np.flatnonzero((half == side) & (group == label)) for side in (0, 1)]
+        if min(map(len, sides)) == 0:
             continue
-        cells = known[i] & other[1]
-        errors[rows[i]] += np.square(filled[i] - other[0])[cells].sum()
-        totals[rows[i]] += np.square(filled[i])[cells].sum()
-        used += 1
+        used += len(sides[0]) + len(sides[1])
+        for own, others in (sides, sides[::-1]):
+            count = known[others].sum(0)
+            mean = filled[others].sum(0, dtype=np.float64) / np.maximum(count, 1)
+            cells = known[own] & (count > 0)
+            np.add.at(errors, rows[own], (np.square(filled[own] - mean) * cells).sum(1))
+            np.add.at(totals, rows[own], (np.square(filled[own]) * cells).sum(1, dtype=np.float64))
     nothing = float("nan")
     if used == 0 or not totals.sum() > 0:
         return Agreement(used, nothing, nothing, nothing, nothing, errors, totals)

@@ -103,16 +103,19 @@ def test_killed_and_gone_on_with(make_corpus: Maker, tmp_path: Path) -> None:
 
 
 @pytest.mark.speech
-def test_demo_on_the_bundled_speech(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_demo_on_the_bundled_speech(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asr_introspect.experiments.run_offsets.UTTERANCES", 2)
     out = tmp_path / "demo"
-    code, lines, err = run(capsys, "demo", "--out", out, "--max-utterances", 6)
+    code, lines, err = run(capsys, "demo", "--out", out, "--max-utterances", 4)
     assert code == 0, err
     assert lines[-1] == str(out / "report.html")
     corpus, model = (json.loads((out / name).read_text()) for name in ("corpus.json", "model.json"))
     assert corpus["synthetic"] is True
     assert model["bundled"] is True
-    assert corpus["utterances"] == 6
+    assert corpus["utterances"] == 4
     assert "synthetic" in (out / "report.html").read_text(encoding="utf-8")
-    code, _, _ = run(capsys, "demo", "--out", out, "--max-utterances", 5)  # always overwrites
+    code, _, _ = run(capsys, "demo", "--out", out, "--max-utterances", 2)  # always overwrites
     assert code == 0
-    assert json.loads((out / "corpus.json").read_text())["utterances"] == 5
+    assert json.loads((out / "corpus.json").read_text())["utterances"] == 2

@@ -23,20 +23,23 @@ from asr_introspect.recogniser.passes import INPUT, forward_pass
 from asr_introspect.resources import bundled
 
 pytestmark = pytest.mark.speech
-COUNT = 6
+COUNT = 4
 
 
 @pytest.fixture(scope="module")
 def run(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The main job on the first utterances of the sample."""
+    """The main job on the first utterances of the sample, without heat maps and with a small offset table."""
     out = tmp_path_factory.mktemp("speech") / "run"
-    introspect(
-        sample / "LibriSpeech",
-        bundled("reference"),
-        out,
-        alignments=sample / "alignments",
-        max_utterances=COUNT,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("asr_introspect.experiments.report.write_heat_maps", lambda maps, folder: [])
+        patch.setattr("asr_introspect.experiments.run_offsets.UTTERANCES", 2)
+        introspect(
+            sample / "LibriSpeech",
+            bundled("reference"),
+            out,
+            alignments=sample / "alignments",
+            max_utterances=COUNT,
+        )
     return out
 
 
