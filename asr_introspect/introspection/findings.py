@@ -126,7 +126,7 @@ class Structure:
 
 
 def structure_finding(found: Structure, *, best_of: int = 1) -> Finding:
-    """Whether phonetic classes stand apart among the groups' profiles.
+    """Whether groups of one phonetic class have profiles nearer to each other than to those of other classes.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def structure_finding(found: Structure, *, best_of: int = 1) -> Finding:
     what = f"{_CLASSES[found.classes]} among the {found.labels}"
     where = f"at {_layer(found.layer)}" + (f", the best of {best_of} layers," if best_of > 1 else "")
     numbers = (
-        f"silhouette {found.value:.2f}, {found.metric} distance; classes dealt at random give "
+        f"silhouette {found.value:.2f}, {found.metric} distance; classes dealt at random have "
         f"{found.low:.2f} to {found.high:.2f}, p = {found.p_value:.2g}"
     ).replace("-", "−")
     if difference:
