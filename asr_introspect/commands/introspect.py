@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -48,6 +48,13 @@ def introspect(
             "then makes one run of all n."
         ),
     ] = None,
+    splits: Annotated[
+        list[Literal["right", "speaker", "sex"]] | None,
+        Parameter(
+            help="Also make profiles of parts of each group: right and wrong letters, speakers, sexes. Each "
+            "part takes as much memory as the whole."
+        ),
+    ] = None,
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> None:
     """Look inside a recogniser with a corpus: the main job, from speech to report.
@@ -74,6 +81,7 @@ def introspect(
             max_utterances=max_utterances,
             overwrite=overwrite,
             shard=None if shard is None else as_shard(shard),
+            splits=splits or (),
         )
     )
 

@@ -19,7 +19,7 @@ from asr_introspect.corpus.audio import SAMPLE_RATE, read_audio
 from asr_introspect.corpus.reading import alignments_folder
 from asr_introspect.corpus.records import Corpus, Skipped
 from asr_introspect.corpus.skipped import write_skipped
-from asr_introspect.errors import IntrospectError, UsageError
+from asr_introspect.errors import IntrospectError, UsageError, unknown_name
 from asr_introspect.experiments import profile_pass
 from asr_introspect.experiments.inputs import as_corpus, as_recogniser, corpus_hash, model_hash
 from asr_introspect.experiments.profile_pass import (
@@ -102,6 +102,7 @@ def introspect(
     max_utterances: int | None = None,
     overwrite: bool = False,
     shard: tuple[int, int] | None = None,
+    splits: Sequence[str] = (),
     spectrograms: Spectrograms | None = None,
     argv: Sequence[str] | None = None,
 ) -> Introspection:
@@ -124,6 +125,10 @@ def introspect(
     shard
         ``(i, n)``: only the pass over the i-th of n parts of the corpus, counted from 1;
         :func:`~asr_introspect.experiments.merge.merge` makes one run of all parts.
+    splits
+        Profiles are also made of parts of each group: ``right`` (right and wrong letters), ``speaker``,
+        ``sex``. Their groups are named ``C|right``; they are outside averages and statistics. Each part takes
+        as much memory as the whole.
     spectrograms
         Where inputs come from in place of sound, by the utterance's place in the corpus.
 
@@ -148,6 +153,7 @@ def introspect(
         "max_utterances": max_utterances,
         "seed": seed,
         "shard": None if shard is None else list(shard),
+        "splits": list(splits),
     }
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="asr-introspect-"))
     plan = Pass(
@@ -157,6 +163,7 @@ def introspect(
         spectrograms,
         slice_seconds=profile_pass.SLICE_SECONDS,
         shard=checked_shard(shard),
+        splits=checked_splits(splits),
     )
     with run_folder(folder, "introspect", settings, identity, seed=seed, argv=argv, overwrite=overwrite):
         work = _work(folder, {"identity": identity, "settings": settings})
@@ -294,6 +301,14 @@ def _phones(
             raise
         say(f"letters only: {error}")
         return {}, None
+
+
+def checked_splits(splits: Sequence[str]) -> tuple[str, ...]:
+    """The splits, each once, if they are known."""
+    for split in splits:
+        if split not in profile_pass.SPLITS:
+            raise unknown_name("split", split, profile_pass.SPLITS)
+    return tuple(dict.fromkeys(splits))
 
 
 def checked_shard(shard: tuple[int, int] | None) -> tuple[int, int]:

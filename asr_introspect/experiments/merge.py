@@ -72,6 +72,7 @@ def merge(out: Path | str, parts: Sequence[Path | str], *, overwrite: bool = Fal
         device=settings["device"].partition(":")[0],
         seed=settings["seed"],
         max_utterances=settings["max_utterances"],
+        splits=settings["splits"],
         overwrite=overwrite,
     )
 

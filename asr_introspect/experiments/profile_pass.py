@@ -39,6 +39,9 @@ from asr_introspect.recogniser.network import LAYERS
 from asr_introspect.recogniser.passes import INPUT, LONGEST_SECONDS, Forward, Spectrograms, forward_pass
 from asr_introspect.recogniser.symbols import PHONEMES
 
+SPLITS = ("right", "speaker", "sex")
+"""What groups can be split by: letters right or wrong; who speaks."""
+
 SLICE_SECONDS = 300.0
 BATCH_SECONDS = 20.0
 
@@ -90,6 +93,9 @@ class Pass:
         Whether letters are also aligned by their gradients; without, they stand at offset 0 only.
     shard
         (i, n): only the i-th of n runs of neighbouring slices, counted from 1.
+    splits
+        What groups are also split by (:data:`SPLITS`): for letter C and ``right`` there are then also
+        ``C|right`` and ``C|wrong``.
     """
 
     recogniser: Recogniser
@@ -100,6 +106,7 @@ class Pass:
     batch_seconds: float = BATCH_SECONDS
     gradient: bool = True
     shard: tuple[int, int] = (1, 1)
+    splits: tuple[str, ...] = ()
 
     @functools.cached_property
     def layout(self) -> dict[str, Cone]:
@@ -116,6 +123,20 @@ class Pass:
         """The phones of the alignments, those of ARPAbet first, in its order."""
         spoken = {without_stress(phone.symbol) for each in self.phones.values() for phone in each.phones}
         return tuple(p for p in PHONEMES if p in spoken) + tuple(sorted(spoken - set(PHONEMES)))
+
+    def values_of(self, split: str) -> tuple[str, ...]:
+        """The values of a split."""
+        if split == "right":
+            return "wrong", "right"
+        return tuple(sorted({getattr(utterance, split) for utterance in self.utterances} - {""}))
+
+    def groups(self, key: Key) -> tuple[str, ...]:
+        """The groups of some profiles: the labels, then those of each split."""
+        labels = self.phonemes if key.labels == "phonemes" else self.letters
+        parts = [
+            f"{name}|{value}" for split in self.splits for value in self.values_of(split) for name in labels
+        ]
+        return (*labels, *parts)
 
     @property
     def keys(self) -> tuple[Key, ...]:
@@ -172,13 +193,14 @@ def run_slice(plan: Pass, places: range) -> tuple[Rows, MomentsByLayer]:
         positions = gradient_offsets(recogniser, forward, item, step, label) if plan.gradient else {}
         for place, start, end in of_letters:
             found[place] = {name: values[start:end] for name, values in positions.items()}
+        right = np.concatenate([letters[place]["right"] for place in spoken])
         windows = [Windows(LETTERS_NONE, item, aligned({}, plan.layout, step), label)]
         if plan.gradient:
             windows.append(Windows(LETTERS_GRADIENT, item, aligned(positions, plan.layout, step), label))
         if plan.phonemes:
             _, item, step, label = _batched(phonemes, spoken)
             windows.append(Windows(PHONEMES_NONE, item, aligned({}, plan.layout, step), label))
-        _add(plan, sums, forward, windows)
+        _add(plan, sums, forward, [_with_splits(plan, forward, each, right) for each in windows])
     order = sorted(records)
     rows = Rows(
         [records[place] for place in order],
@@ -309,6 +331,26 @@ class Windows:
     label: np.ndarray
 
 
+def _with_splits(plan: Pass, forward: Forward, some: Windows, right: np.ndarray) -> Windows:
+    """The windows once more for every group of a split that they belong to."""
+    labels = plan.phonemes if some.key.labels == "phonemes" else plan.letters
+    chosen, label, first = [np.arange(len(some.item))], [some.label], len(labels)
+    for split in plan.splits:
+        values = plan.values_of(split)
+        if split == "right":
+            value = right if some.key.labels == "letters" else np.full(len(some.item), -1)
+        else:
+            own = [getattr(utterance, split) for utterance in forward.utterances]
+            value = np.array([values.index(each) if each else -1 for each in own], np.int64)[some.item]
+        known = np.flatnonzero(value >= 0)
+        chosen.append(known)
+        label.append(first + value[known] * len(labels) + some.label[known])
+        first += len(values) * len(labels)
+    rows = np.concatenate(chosen)
+    positions = {layer: at[rows] for layer, at in some.positions.items()}
+    return Windows(some.key, some.item[rows], positions, np.concatenate(label))
+
+
 def _add(plan: Pass, sums: dict[tuple[Key, str], Sums], forward: Forward, windows: Sequence[Windows]) -> None:
     """Adds the windows of a batch at every layer, layers side by side."""
 
@@ -319,9 +361,8 @@ def _add(plan: Pass, sums: dict[tuple[Key, str], Sums], forward: Forward, window
             at = (some.key, layer)
             if at not in sums:
                 valid = np.concatenate([rows[i, :length] for i, length in enumerate(lengths)])
-                groups = plan.phonemes if some.key.labels == "phonemes" else plan.letters
                 centre = valid.mean(0, dtype=np.float64)
-                sums[at] = Sums(groups, centre, cone.first, cone.positions)
+                sums[at] = Sums(plan.groups(some.key), centre, cone.first, cone.positions)
             sums[at].add(rows, some.item, some.positions[layer], lengths, some.label)
 
     in_threads(

@@ -16,7 +16,7 @@ import torch
 from asr_introspect.corpus.alignments import Alignment, write_textgrid
 from asr_introspect.corpus.reading import read_corpus
 from asr_introspect.corpus.records import Segment
-from asr_introspect.errors import IntrospectError
+from asr_introspect.errors import IntrospectError, UsageError
 from asr_introspect.experiments import profile_pass
 from asr_introspect.experiments.introspect import introspect
 from asr_introspect.introspection import profiles
@@ -338,3 +338,45 @@ def test_damaged_work_says_the_remedy(speech: Path, tmp_path: Path) -> None:
     (tmp_path / "run" / "work" / "moments.h5").write_bytes(b"not HDF5")
     with pytest.raises(IntrospectError, match="remove"):
         introspect(speech, checkpoint, tmp_path / "run")
+
+
+def test_splits_add_up_to_their_group(speech: Path, tmp_path: Path) -> None:
+    checkpoint, run = tiny_checkpoint(tmp_path), tmp_path / "run"
+    introspect(speech, checkpoint, run, splits=["right", "speaker"])
+    introspect(speech, checkpoint, tmp_path / "plain")
+    rows = [row for row in table(run / "instances.csv") if row["kind"] == "letter"]
+    utterances = table(run / "utterances.csv")
+    with (
+        h5py.File(run / "work" / "moments.h5") as file,
+        h5py.File(tmp_path / "plain/work/moments.h5") as plain,
+    ):
+        for key in (Key("letters", "gradient"), Key("phonemes", "none")):
+            split, whole = (profiles.read_exact(each, key, "layer9") for each in (file, plain))
+            count = dict(zip(split.groups, split.count, strict=True))
+            total = dict(zip(split.groups, split.mean * split.count[:, None], strict=True))
+            for group, counted in zip(whole.groups, whole.count, strict=True):
+                assert np.array_equal(count[group], counted)
+                parts = [name for name in split.groups if name.startswith(f"{group}|") and name[-1].isdigit()]
+                assert len(parts) == 3
+                assert np.array_equal(sum(count[name] for name in parts), counted)
+                np.testing.assert_allclose(sum(total[name] for name in parts), total[group], atol=1e-9)
+        anchored = cones(load_model(checkpoint).network)["layer12"]
+        found = profiles.read_exact(file, Key("letters", "none"), anchored.layer)
+        for group, counted in zip(found.groups, found.count[:, 0], strict=True):
+            letter, _, value = group.partition("|")
+            own = [row for row in rows if row["label"] == letter]
+            if value in ("right", "wrong"):
+                own = [row for row in own if row["right"] == str(int(value == "right"))]
+            elif value:
+                own = [row for row in own if utterances[int(row["utterance"])]["speaker"] == value]
+            assert counted == len(own), group
+    stored = profiles.read_profiles(run / "profiles.h5", Key("letters", "none"), "layer9", minimum=1)
+    unsplit = profiles.read_profiles(
+        tmp_path / "plain/profiles.h5", Key("letters", "none"), "layer9", minimum=1
+    )
+    np.testing.assert_allclose(  # the average is that of the whole groups
+        stored["mean"].sel(group=unsplit["group"]).values, unsplit["mean"].values, atol=1e-6
+    )
+    assert (run / "clusters.csv").read_bytes() == (tmp_path / "plain" / "clusters.csv").read_bytes()
+    with pytest.raises(UsageError, match="did you mean 'speaker'"):
+        introspect(speech, checkpoint, tmp_path / "other", splits=["speakers"])
