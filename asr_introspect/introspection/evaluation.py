@@ -53,8 +53,9 @@ def agreement(
 ) -> Agreement:
     """The agreement of windows ``(N, P, C)`` within groups; missing cells (NaN) are left out.
 
-    Variance is about each channel's mean over all windows, which no alignment can better. Instances whose
-    group the other half lacks are left out.
+    Variance is about each channel's mean over all windows, which no alignment can better. A mean of n windows
+    has noise of its own: a group without any structure gives ``-1 / n``, so compare methods, not with 0.
+    Instances whose group the other half lacks are left out.
     """
     half = halves(utterance, seed)
     known = np.isfinite(windows).reshape(len(windows), int(np.prod(windows.shape[1:])))
