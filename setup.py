@@ -6,7 +6,7 @@ setup(
     packages=[*find_packages(include=["asr_introspect*"]), "asr_introspect.data"],
     package_dir={"asr_introspect.data": "data"},
     package_data={
-        "": ["*.csv", "*.json", "*.npz", "*.tsv", "*.txt", "*.safetensors", "templates/*"],
+        "": ["*.csv", "*.json", "*.md", "*.npz", "*.tsv", "*.txt", "*.safetensors", "templates/*"],
         "asr_introspect.data": ["models/*.safetensors", "demo/**/*"],
     },
 )

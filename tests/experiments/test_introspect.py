@@ -247,7 +247,9 @@ def test_threads_change_no_more_than_rounding(speech: Path, tmp_path: Path) -> N
     ours, theirs = (datasets(tmp_path / str(count) / "work" / "moments.h5") for count in (1, 2))
     for name, values in ours.items():
         if values.dtype != object:
-            np.testing.assert_allclose(values, theirs[name], rtol=1e-5, atol=1e-5)
+            # M2 is a sum of squares: its root has the unit, and the rounding, of the activations.
+            root = np.sqrt if name.rpartition("/")[2] == "M2" else np.asarray
+            np.testing.assert_allclose(root(values), root(theirs[name]), rtol=1e-5, atol=1e-5)
 
 
 def test_bad_items_are_skipped_counted_and_named(speech: Path, tmp_path: Path) -> None:
