@@ -22,6 +22,6 @@ def unknown_name(kind: str, name: object, known: Iterable[object]) -> UsageError
     """
     choices = [str(choice) for choice in known]
     near = get_close_matches(str(name), choices, n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(repr(choice) for choice in near)}?" if near else ";"
+    hint = f"; did you mean {' or '.join(repr(choice) for choice in near)}?" if near else ""
     listed = ", ".join(choices[:40]) + (", ..." if len(choices) > 40 else "")
     return UsageError(f"unknown {kind} {str(name)!r}{hint} (known: {listed})")

@@ -152,7 +152,7 @@ def attribute_corpus(
 def _check(method: str, composite: str) -> None:
     if method not in METHODS:
         raise unknown_name("method", method, METHODS)
-    if composite not in COMPOSITES:
+    if composite not in (*COMPOSITES, "speech"):
         raise unknown_name("composite", composite, COMPOSITES)
 
 
