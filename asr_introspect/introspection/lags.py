@@ -9,6 +9,7 @@ import numpy as np
 from asr_introspect.random import generator
 
 DRAWS = 1000
+DECIMALS = 6
 CELLS = 4_000_000
 """Weights held at once."""
 
@@ -33,7 +34,8 @@ def lag(milliseconds: np.ndarray, utterance: np.ndarray, *, seed: int = 0, draws
     if count == 0:
         return Lag(0, *(float("nan"),) * 4)
     order = np.argsort(milliseconds, kind="stable")
-    values = milliseconds[order]
+    # Times are multiples of 5 ms but for rounding, which must not decide whether an interval holds zero.
+    values = milliseconds[order].round(DECIMALS)
     _, rows = np.unique(utterance[order], return_inverse=True)
     utterances = int(rows.max()) + 1
     middle, mean = float(np.median(values)), float(values.mean())

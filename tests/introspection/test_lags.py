@@ -22,6 +22,16 @@ def test_the_interval_is_that_of_drawn_utterances() -> None:
     assert found.count == len(values)
 
 
+def test_rounding_noise_about_zero_is_zero() -> None:
+    frames = np.random.default_rng(2).integers(-2, 3, 900)
+    exact = frames * 10.0
+    noisy = (frames * 0.01 + 7.35 - 7.35) * 1000
+    assert not np.array_equal(noisy, exact)
+    utterance = np.arange(900) % 30
+    found, wanted = lag(noisy, utterance), lag(exact, utterance)
+    assert (found.median, found.low, found.high) == (wanted.median, wanted.low, wanted.high)
+
+
 def test_few_draws_at_a_time_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     values, utterance = np.random.default_rng(1).normal(size=400), np.arange(400) % 30
     whole = lag(values, utterance)
