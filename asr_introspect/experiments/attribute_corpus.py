@@ -17,9 +17,10 @@ from asr_introspect.attribution import Relevance
 from asr_introspect.attribution import attribute as explain
 from asr_introspect.attribution.composites import COMPOSITES
 from asr_introspect.attribution.methods import METHODS
+from asr_introspect.corpus.manifest import corpus_sha256
 from asr_introspect.corpus.records import Corpus, Skipped, Utterance
 from asr_introspect.errors import IntrospectError, UsageError, unknown_name
-from asr_introspect.experiments.inputs import as_corpus, as_recogniser, corpus_hash, model_hash
+from asr_introspect.experiments.inputs import as_corpus, as_recogniser, model_hash
 from asr_introspect.files import locked, read_json, versions, write_json, writing
 from asr_introspect.introspection.instances import emissions
 from asr_introspect.progress import bar, quietly
@@ -126,7 +127,7 @@ def attribute_corpus(
     settings = {
         "format": FORMAT,
         "checkpoint": model_hash(recogniser, model_path),
-        "corpus": corpus_hash(speech),
+        "corpus": corpus_sha256(speech),
         "method": method,
         "composite": composite if method == "lrp" else "",
         "against": against,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from pathlib import Path
 
 from asr_introspect.corpus.reading import read_corpus
@@ -55,9 +54,3 @@ def model_hash(recogniser: Recogniser, path: Path | None) -> str:
     for name, tensor in sorted(recogniser.network.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def corpus_hash(corpus: Corpus) -> str:
-    """SHA-256 over names, texts, speakers and durations: what decides the numbers, wherever the files lie."""
-    rows = [[u.name, u.text, u.speaker, u.sex, round(u.duration, 3)] for u in corpus.utterances]
-    return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()

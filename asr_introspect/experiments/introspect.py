@@ -16,12 +16,13 @@ import soundfile
 
 from asr_introspect.corpus.alignments import Alignment, read_alignments
 from asr_introspect.corpus.audio import SAMPLE_RATE, read_audio
+from asr_introspect.corpus.manifest import corpus_sha256
 from asr_introspect.corpus.reading import alignments_folder
 from asr_introspect.corpus.records import Corpus, Skipped
 from asr_introspect.corpus.skipped import write_skipped
 from asr_introspect.errors import IntrospectError, UsageError, unknown_name
 from asr_introspect.experiments import profile_pass
-from asr_introspect.experiments.inputs import as_corpus, as_recogniser, corpus_hash, model_hash
+from asr_introspect.experiments.inputs import as_corpus, as_recogniser, model_hash
 from asr_introspect.experiments.profile_pass import (
     LETTERS_GRADIENT,
     PHONEMES_NONE,
@@ -144,7 +145,7 @@ def introspect(
     phones, place = _phones(corpus, alignments, speech, skipped)
     model_path = None if isinstance(checkpoint, Recogniser) else Path(checkpoint or bundled("reference"))
     corpus_path = None if isinstance(corpus, Corpus) else Path(corpus)
-    identity = {"checkpoint": model_hash(recogniser, model_path), "corpus": corpus_hash(speech)}
+    identity = {"checkpoint": model_hash(recogniser, model_path), "corpus": corpus_sha256(speech)}
     settings: dict[str, Any] = {
         "checkpoint": None if model_path is None else str(model_path),
         "corpus": None if corpus_path is None else str(corpus_path),
