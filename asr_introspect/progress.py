@@ -25,6 +25,11 @@ def quietly(quiet: bool = True) -> Iterator[None]:
         _quiet.reset(token)
 
 
+def printable(text: str) -> str:
+    """Text from strangers' files as a terminal may show it: control characters become question marks."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
 def say(message: str) -> None:
     """Prints a message on stderr, unless quiet."""
     if not _quiet.get():

@@ -13,6 +13,7 @@ from asr_introspect.commands.common import Checkpoint, Common, CorpusPath, Devic
 from asr_introspect.corpus.skipped import say_skipped
 from asr_introspect.experiments.evaluate import Evaluation
 from asr_introspect.experiments.evaluate import evaluate as evaluate_corpus
+from asr_introspect.progress import printable
 from asr_introspect.recogniser.scoring import ErrorRate
 
 
@@ -51,7 +52,7 @@ def table(found: Evaluation) -> str:
     heads = ("speaker", "sex", "utterances", "seconds", "letter error %", "word error %")
     rows = [
         (
-            _printable(each.speaker) or "(unnamed)",
+            printable(each.speaker) or "(unnamed)",
             each.sex,
             str(each.utterances),
             f"{each.seconds:.0f}",
@@ -74,7 +75,3 @@ def table(found: Evaluation) -> str:
 def _percent(rate: ErrorRate) -> str:
     shown = f"{100 * rate.rate:5.1f}"
     return shown if math.isnan(rate.low) else f"{shown} ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
-
-
-def _printable(text: str) -> str:
-    return "".join(sign if sign.isprintable() else "?" for sign in text)

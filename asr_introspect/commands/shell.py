@@ -17,7 +17,7 @@ from cyclopts.argument import Argument, ArgumentCollection, update_argument_coll
 
 from asr_introspect.commands.common import Common
 from asr_introspect.errors import IntrospectError, UsageError, unknown_name
-from asr_introspect.progress import quietly
+from asr_introspect.progress import printable, quietly
 
 # fmt: off
 COMMANDS = (
@@ -76,8 +76,7 @@ def _fail(message: object, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     line = " ".join(str(message).split())
-    printable = "".join(sign if sign.isprintable() else "?" for sign in line)
-    print(f"asr-introspect: {printable}", file=sys.stderr)
+    print(f"asr-introspect: {printable(line)}", file=sys.stderr)
     return code
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from asr_introspect.corpus.records import Skipped
 from asr_introspect.files import writing
-from asr_introspect.progress import say
+from asr_introspect.progress import printable, say
 
 
 def say_skipped(skipped: Sequence[Skipped], limit: int = 20) -> None:
@@ -17,9 +17,7 @@ def say_skipped(skipped: Sequence[Skipped], limit: int = 20) -> None:
         return
     say(f"skipped {len(skipped):,}:")
     for item in skipped[:limit]:
-        # Names and reasons come from strangers' files: no control character reaches the terminal.
-        line = f"{item.item}: {item.reason}"
-        say("  " + "".join(sign if sign.isprintable() else "?" for sign in line))
+        say("  " + printable(f"{item.item}: {item.reason}"))
     if len(skipped) > limit:
         say(f"  ... and {len(skipped) - limit:,} more")
 

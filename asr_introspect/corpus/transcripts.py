@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from asr_introspect.corpus.audio import SAMPLE_RATE
@@ -58,9 +59,9 @@ def steps_in(seconds: float) -> int:
     return (1 + samples // _HOP_SAMPLES) // 2
 
 
-def minimum_steps(text: str) -> int:
-    """The fewest steps in which CTC can emit a text: one a letter, and a blank between equal neighbours."""
-    return len(text) + sum(first == second for first, second in itertools.pairwise(text))
+def minimum_steps(symbols: Sequence[object]) -> int:
+    """The fewest steps in which CTC can emit a text, or any symbols: one each, a blank between equals."""
+    return len(symbols) + sum(bool(first == second) for first, second in itertools.pairwise(symbols))
 
 
 def length_problem(text: str, seconds: float) -> str:

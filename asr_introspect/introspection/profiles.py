@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -195,15 +195,6 @@ def in_statistics(groups: Sequence[str], labels: str) -> np.ndarray:
     if labels.startswith("letters"):
         return np.array([group in LETTERS for group in groups], bool)
     return np.array(["|" not in group for group in groups], bool)
-
-
-def write_profiles(
-    path: Path | str, moments: Mapping[tuple[Key, str], Moments], cones: Mapping[str, Cone]
-) -> None:
-    """Writes a profile file from moments by key and layer."""
-    with h5py.File(path, "w") as file:
-        for (key, layer), found in moments.items():
-            write_moments(file, key, cones[layer], found)
 
 
 def _opened(path: Path | str) -> h5py.File:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asr_introspect.corpus.records import Segment
+from asr_introspect.corpus.transcripts import minimum_steps
 from asr_introspect.errors import IntrospectError
 from asr_introspect.features import FeatureConfig, normalise
 from asr_introspect.random import generator
@@ -153,10 +153,9 @@ class CTCTask:
         spectrogram, tempo = self.training.spectrogram(item), 1.0
         if augmented:
             spectrogram, tempo = vary(spectrogram, self.augmentation, draw)
-            if len(spectrogram) // 2 < _steps_needed(self.targets[item]):
+            if len(spectrogram) // 2 < minimum_steps(self.targets[item]):
                 spectrogram, tempo = self.training.spectrogram(item), 1.0
-        tensor = normalise(torch.from_numpy(np.ascontiguousarray(spectrogram.T)), self.features.normalise)
-        spectrogram = tensor.numpy().T
+        spectrogram = self._normalised(spectrogram).numpy().T
         if augmented:
             spectrogram = mask(spectrogram, self.augmentation, draw)
         if not framewise:
@@ -166,6 +165,10 @@ class CTCTask:
             self.words.get(name, ()), len(spectrogram) // 2, self.symbols, self.features.frame_seconds, tempo
         )
         return spectrogram, classes
+
+    def _normalised(self, spectrogram: np.ndarray) -> Tensor:
+        """A cached or varied spectrogram ``(T, F)`` as the network's input ``(F, T)``."""
+        return normalise(torch.from_numpy(np.ascontiguousarray(spectrogram.T)), self.features.normalise)
 
     def _collated(
         self, prepared: Sequence[tuple[np.ndarray, np.ndarray | None]], targets: Sequence[Sequence[int]]
@@ -222,17 +225,9 @@ class CTCTask:
         edits = length = 0
         for first in range(0, len(order), 8):
             items = order[first : first + 8]
-            spectrograms = [
-                normalise(
-                    torch.from_numpy(np.ascontiguousarray(self.development.spectrogram(int(i)).T)),
-                    self.features.normalise,
-                )
-                for i in items
-            ]
+            spectrograms = [self._normalised(self.development.spectrogram(int(i))) for i in items]
             lengths = torch.tensor([spectrogram.shape[1] for spectrogram in spectrograms])
-            inputs = torch.zeros(len(items), self.features.mels, int(lengths.max()))
-            for row, spectrogram in enumerate(spectrograms):
-                inputs[row, :, : spectrogram.shape[1]] = spectrogram
+            inputs = _padded(spectrograms)
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
                 kind = next(network.parameters()).dtype
                 logits = network(inputs.to(self.device, kind), lengths.to(self.device)).float().cpu()
@@ -256,9 +251,11 @@ def set_dropout(network: nn.Module, config: NetworkConfig, active: bool) -> None
             module.p = (config.wide_dropout if wide else config.dropout) if active else 0.0
 
 
-def _steps_needed(target: Sequence[int]) -> int:
-    """The fewest output steps a CTC path for this target needs: a blank between equal neighbours."""
-    return len(target) + sum(a == b for a, b in itertools.pairwise(target))
+def _padded(spectrograms: Sequence[Tensor]) -> Tensor:
+    """Spectrograms ``(F, T_b)`` as one batch ``(B, F, T)``, zeros past each one's end."""
+    return torch.nn.utils.rnn.pad_sequence([each.T for each in spectrograms], batch_first=True).transpose(
+        1, 2
+    )
 
 
 def framewise_classes(
