@@ -9,12 +9,11 @@ from pathlib import Path
 from praatio import textgrid
 from praatio.utilities.errors import PraatioException
 
-from asr_introspect.corpus.records import Segment, Skipped, Utterance
+from asr_introspect.corpus.records import Segment
 from asr_introspect.errors import IntrospectError
 from asr_introspect.files import writing
-from asr_introspect.progress import say
 
-SILENCES = frozenset({"", "sil", "sp", "spn", "<eps>", "<sil>"})
+SILENCES = frozenset({"", "sil", "sp", "spn", "nsn", "<eps>", "<sil>"})
 WORDS_TIER, PHONES_TIER = "words", "phones"
 
 
@@ -34,7 +33,8 @@ def without_stress(phone: str) -> str:
 def read_textgrid(path: Path | str) -> Alignment:
     """The words and phones of a TextGrid (long or short format; tiers ``words`` and ``phones``).
 
-    Silences (``sil``, ``sp``, ``spn``, empty) are dropped. Words come in upper case.
+    Silences (``sil``, ``sp``, ``spn``, ``nsn``, empty) are dropped. Words come in upper case; phones are as
+    they stand there. The Montreal Forced Aligner's tiers of a speaker (``84 - words``) do where there is one.
 
     Raises
     ------
@@ -47,15 +47,32 @@ def read_textgrid(path: Path | str) -> Alignment:
         raise IntrospectError(f"cannot read {path}: {error.strerror or error}") from error
     except (PraatioException, ValueError, IndexError, KeyError, AttributeError, UnicodeError) as error:
         raise IntrospectError(f"{path} is not a TextGrid") from error
-    tiers = {name.lower(): grid.getTier(name) for name in grid.tierNames}
-    missing = [name for name in (WORDS_TIER, PHONES_TIER) if name not in tiers]
-    if missing:
-        raise IntrospectError(f"{path} has no tier named {' or '.join(missing)}")
-    words = _segments(tiers[WORDS_TIER].entries)
+    try:
+        words, phones = (grid.getTier(tier_name(grid.tierNames, name)) for name in (WORDS_TIER, PHONES_TIER))
+    except ValueError as error:
+        raise IntrospectError(f"{path} has {error}") from error
     return Alignment(
-        tuple(Segment(word.symbol.upper(), word.start, word.end) for word in words),
-        _segments(tiers[PHONES_TIER].entries),
+        tuple(Segment(word.symbol.upper(), word.start, word.end) for word in _segments(words.entries)),
+        _segments(phones.entries),
     )
+
+
+def tier_name(names: Iterable[str], kind: str) -> str:
+    """The tier of words or phones: called so in any case of letters, or the only one called ``... - words``.
+
+    Raises
+    ------
+    ValueError
+        There is none, or several; the message names the tiers.
+    """
+    known = list(names)
+    exact = [name for name in known if name.strip().lower() == kind]
+    of_speakers = [name for name in known if name.strip().lower().endswith(f"- {kind}")]
+    if len(found := exact or of_speakers) == 1:
+        return found[0]
+    listed = ", ".join(map(repr, known)) or "none"
+    number = "several tiers" if found else "no tier"
+    raise ValueError(f"{number} named {kind} (tiers: {listed})")
 
 
 def _segments(entries: Iterable[tuple[float, float, str]]) -> tuple[Segment, ...]:
@@ -98,66 +115,3 @@ def write_tiers(path: Path | str, tiers: Mapping[str, Sequence[Segment]], durati
             )
     except PraatioException as error:
         raise IntrospectError(f"cannot write {path}: {error}") from error
-
-
-def read_alignments(
-    folder: Path | str, utterances: Sequence[Utterance], skipped: list[Skipped] | None = None
-) -> dict[str, Alignment]:
-    """The alignments of those utterances that have a TextGrid in a folder or anywhere below it.
-
-    A TextGrid belongs to an utterance by its file name: the utterance's name, else the stem of its sound
-    file; among several, the one whose folders agree most with the sound file's. How many are missing is
-    said.
-
-    Parameters
-    ----------
-    skipped
-        Takes the TextGrids that cannot be read, and why; they are said in any case.
-
-    Raises
-    ------
-    IntrospectError
-        There is no such folder, or it holds nothing for any of the utterances.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise IntrospectError(f"no such folder: {folder}")
-    by_stem: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*.TextGrid")):
-        by_stem.setdefault(path.stem, []).append(path)
-    found: dict[str, Alignment] = {}
-    unreadable: list[Skipped] = []
-    for utterance in utterances:
-        candidates = by_stem.get(utterance.name) or by_stem.get(utterance.audio.stem)
-        if not candidates:
-            continue
-        try:
-            found[utterance.name] = read_textgrid(_nearest(candidates, utterance.audio))
-        except IntrospectError as error:
-            unreadable.append(Skipped(utterance.name, str(error)))
-    if not found:
-        raise IntrospectError(
-            f"{folder} holds no readable TextGrid of any of the {len(utterances):,} utterances"
-        )
-    if len(found) < len(utterances):
-        broken = f" ({len(unreadable):,} unreadable)" if unreadable else ""
-        missing = len(utterances) - len(found)
-        say(f"no phone alignment for {missing:,} of {len(utterances):,} utterances{broken}")
-    if skipped is not None:
-        skipped.extend(unreadable)
-    return found
-
-
-def _nearest(candidates: Sequence[Path], audio: Path) -> Path:
-    """The path whose folders, from the file upwards, agree longest with those of the sound file."""
-
-    def agreement(path: Path) -> int:
-        pairs = zip(path.parts[-2::-1], audio.parts[-2::-1], strict=False)
-        count = 0
-        for ours, theirs in pairs:
-            if ours != theirs:
-                break
-            count += 1
-        return count
-
-    return max(candidates, key=agreement)

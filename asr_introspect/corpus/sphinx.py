@@ -154,7 +154,8 @@ def align_corpus_phones(
     """Aligns a corpus, in several processes; writes TextGrids where ``out`` is given.
 
     A TextGrid is named by its sound file and the two folders above it, so that
-    :func:`~asr_introspect.corpus.alignments.read_alignments` finds it. What cannot be aligned is skipped.
+    :func:`~asr_introspect.corpus.alignment_files.read_alignments` finds it. What cannot be aligned is
+    skipped.
 
     Parameters
     ----------

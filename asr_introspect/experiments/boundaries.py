@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from asr_introspect.corpus.alignments import Alignment, read_alignments
+from asr_introspect.corpus.alignment_files import read_alignments
+from asr_introspect.corpus.alignments import Alignment
 from asr_introspect.corpus.records import Corpus, Segment, Utterance
 from asr_introspect.errors import IntrospectError
 from asr_introspect.experiments.align import align

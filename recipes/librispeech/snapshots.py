@@ -20,8 +20,10 @@ import h5py
 import numpy as np
 
 from asr_introspect import evaluate, load_model, read_corpus
-from asr_introspect.corpus.alignments import read_alignments
-from asr_introspect.experiments.profile_pass import Pass, merged_moments, streamed
+from asr_introspect.corpus.alignment_files import read_alignments
+from asr_introspect.experiments.pass_plan import Pass
+from asr_introspect.experiments.pass_sums import merged_moments
+from asr_introspect.experiments.profile_pass import streamed
 from asr_introspect.introspection.moments import Moments
 
 

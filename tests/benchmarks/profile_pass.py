@@ -27,10 +27,11 @@ from typing import Any
 import torch
 
 from asr_introspect.convolution import Convolution1d
-from asr_introspect.corpus.alignments import read_alignments
+from asr_introspect.corpus.alignment_files import read_alignments
 from asr_introspect.corpus.reading import read_corpus
 from asr_introspect.corpus.records import Corpus
-from asr_introspect.experiments.profile_pass import Pass, streamed
+from asr_introspect.experiments.pass_plan import Pass
+from asr_introspect.experiments.profile_pass import streamed
 from asr_introspect.features import normalise
 from asr_introspect.progress import quietly
 from asr_introspect.recogniser.checkpoint import load_model

@@ -9,7 +9,7 @@ import pytest
 
 from asr_introspect import read_corpus
 from asr_introspect.commands import main
-from asr_introspect.corpus.alignments import read_alignments
+from asr_introspect.corpus.alignment_files import read_alignments
 from asr_introspect.experiments.train import read_times
 from asr_introspect.recogniser.symbols import PHONEMES
 

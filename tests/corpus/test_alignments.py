@@ -9,13 +9,8 @@ import pytest
 from praatio import textgrid
 from praatio.utilities.constants import Interval
 
-from asr_introspect.corpus.alignments import (
-    Alignment,
-    read_alignments,
-    read_textgrid,
-    without_stress,
-    write_textgrid,
-)
+from asr_introspect.corpus.alignment_files import read_alignments
+from asr_introspect.corpus.alignments import Alignment, read_textgrid, without_stress, write_textgrid
 from asr_introspect.corpus.reading import alignments_folder, read_corpus
 from asr_introspect.corpus.records import Segment, Skipped
 from asr_introspect.errors import IntrospectError
@@ -112,11 +107,11 @@ def test_one_name_in_two_folders(tmp_path: Path, make_corpus: CorpusMaker) -> No
 
 def test_folders_without_alignments(tmp_path: Path, make_corpus: CorpusMaker) -> None:
     utterances = read_corpus(make_corpus({"1-2-0000": "A"})).utterances
-    with pytest.raises(IntrospectError, match="no such folder"):
+    with pytest.raises(IntrospectError, match="no such file or folder"):
         read_alignments(tmp_path / "missing", utterances)
     with pytest.raises(IntrospectError, match="no such folder"):
         alignments_folder(tmp_path, tmp_path / "missing")
-    with pytest.raises(IntrospectError, match="holds no readable TextGrid"):
+    with pytest.raises(IntrospectError, match="holds no phone alignments"):
         read_alignments(tmp_path, utterances)
 
 

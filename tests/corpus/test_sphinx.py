@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr_introspect.corpus.alignments import Alignment, read_alignments, without_stress
+from asr_introspect.corpus.alignment_files import read_alignments
+from asr_introspect.corpus.alignments import Alignment, without_stress
 from asr_introspect.corpus.audio import read_audio
 from asr_introspect.corpus.reading import alignments_folder, read_corpus
 from asr_introspect.corpus.records import Segment, Utterance
