@@ -1,4 +1,4 @@
-"""What comes with the package: the reference recogniser and the demo corpus."""
+"""What comes with the package: the reference recogniser, its phoneme twin and the demo corpus."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ _BUNDLED = {
 def bundled(name: str) -> Path:
     """Where something bundled lies: ``reference`` or ``phonemes`` (checkpoints), ``demo`` (a corpus).
 
+    A clone has further checkpoints in ``data/models``, by the names of their files; wheels do not hold them.
+
     Raises
     ------
     UsageError
@@ -24,15 +26,20 @@ def bundled(name: str) -> Path:
     IntrospectError
         This installation lacks it.
     """
-    if name not in _BUNDLED:
-        raise unknown_name("bundled item", name, _BUNDLED)
     package = Path(__file__).resolve().parent
     # Inside the package in a wheel, beside it in a checkout.
-    for data in (package / "data", package.parent / "data"):
-        place = data / _BUNDLED[name]
+    places = (package / "data", package.parent / "data")
+    extra = {
+        path.stem: f"models/{path.name}" for data in places for path in data.glob("models/*.safetensors")
+    }
+    known = _BUNDLED | extra
+    if name not in known:
+        raise unknown_name("bundled item", name, known)
+    for data in places:
+        place = data / known[name]
         if place.exists():
             return place
-    raise IntrospectError(f"this installation lacks {_BUNDLED[name]}; install asr-introspect again")
+    raise IntrospectError(f"this installation lacks {known[name]}; install asr-introspect again")
 
 
 def checkpoint_or_reference(checkpoint: Path | str | None) -> Path:

@@ -25,6 +25,9 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(REPOSITORY / name, source / name, ignore=ignored)
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, source)
+    # Stand-ins: there is a twin, and a net that only a clone has, whatever is committed today.
+    for name in ("phonemes", "another-net"):
+        (source / "data" / "models" / f"{name}.safetensors").touch()
     build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
     command = [sys.executable, "-c", build, str(folder)]
     done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
@@ -50,13 +53,46 @@ def test_a_wheel_holds_every_module_and_all_bundled_data(unpacked: Path) -> None
     assert files <= contents(unpacked, "asr_introspect/**/*")
     bundled_data = {
         name
-        for name in contents(REPOSITORY / "data", "models/*.safetensors", "demo/**/*")
+        for name in contents(REPOSITORY / "data", "models/README.md", "demo/**/*")
         if (REPOSITORY / "data" / name).is_file()
     }
     assert any(name.endswith(".opus") or name.endswith(".ogg") for name in bundled_data)
     assert any(name.endswith(".TextGrid") for name in bundled_data)
     assert bundled_data <= contents(unpacked / "asr_introspect" / "data", "**/*")
     assert not contents(unpacked, "tests*", "recipes*", "runs*")
+
+
+@pytest.mark.speech
+def test_a_wheel_holds_the_checkpoints_that_commands_fall_back_to_and_no_other(unpacked: Path) -> None:
+    models = unpacked / "asr_introspect" / "data" / "models"
+    assert contents(models, "*.safetensors") == {"reference.safetensors", "phonemes.safetensors"}
+    reference = REPOSITORY / "data" / "models" / "reference.safetensors"
+    assert (models / "reference.safetensors").stat().st_size == reference.stat().st_size
+
+
+@pytest.mark.speech
+def test_a_wheel_stays_below_95_megabytes(unpacked: Path) -> None:
+    (wheel,) = unpacked.parent.glob("*.whl")
+    twin = REPOSITORY / "data" / "models" / "phonemes.safetensors"  # a stand-in of no bytes in this wheel
+    assert wheel.stat().st_size + (twin.stat().st_size if twin.exists() else 0) < 95e6
+
+
+@pytest.mark.speech
+def test_a_clone_has_further_checkpoints_and_a_wheel_has_not(unpacked: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from asr_introspect import bundled; print(bundled('another-net'))"
+    )
+    source = unpacked.parent / "source"
+
+    def found_in(place: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, str(place)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert found_in(source).stdout.strip() == str(source / "data" / "models" / "another-net.safetensors")
+    refused = found_in(unpacked)
+    assert refused.returncode != 0
+    assert "unknown bundled item 'another-net'" in refused.stderr
 
 
 @pytest.mark.speech
