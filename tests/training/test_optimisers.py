@@ -1,0 +1,95 @@
+"""Muon on convolutions: the library's on matrices, orthonormal updates, and what stays with AdamW."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from asr_introspect.errors import IntrospectError, UsageError
+from asr_introspect.recogniser.network import NetworkConfig, Wav2Letter
+from asr_introspect.training.optimisers import Optimisers
+
+
+def small() -> Wav2Letter:
+    network = Wav2Letter(NetworkConfig(mels=4, narrow=6, wide=8), 5)
+    network.initialise(torch.Generator().manual_seed(3))
+    return network
+
+
+def give_gradients(network: nn.Module, seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.randn(parameter.shape, generator=draw)
+
+
+def test_a_convolution_moves_as_its_matrix_does_in_torch() -> None:
+    network = small()
+    weight = network.layer2.convolution.weight
+    matrix = nn.Parameter(weight.detach().flatten(1).clone())
+    library = torch.optim.Muon(
+        [matrix], lr=0.01, weight_decay=0.1, momentum=0.95, nesterov=True, adjust_lr_fn="match_rms_adamw"
+    )
+    ours = Optimisers(network, "muon", weight_decay=0.1, betas=(0.9, 0.98))
+    for seed in range(3):
+        give_gradients(network, seed)
+        assert weight.grad is not None
+        matrix.grad = weight.grad.flatten(1).clone()
+        ours.step(0.01)
+        library.step()
+    assert torch.equal(weight.detach().flatten(1), matrix.detach())
+
+
+def test_a_step_of_muon_has_nearly_equal_singular_values_and_adamws_size() -> None:
+    """Newton-Schulz leaves singular values between 0.5 and 1.5 of a matrix that has none near zero."""
+    network = small()
+    weight = network.layer2.convolution.weight
+    before = weight.detach().flatten(1).double().clone()
+    give_gradients(network, 0)
+    Optimisers(network, "muon", weight_decay=0.0, betas=(0.9, 0.98)).step(0.01)
+    moved = (before - weight.detach().flatten(1).double()).numpy()
+    values = np.linalg.svd(moved, compute_uv=False) / (0.01 * 0.2 * np.sqrt(max(moved.shape)))
+    assert values.min() > 0.5
+    assert values.max() < 1.5
+
+
+def test_last_layer_and_norms_move_as_by_adamw() -> None:
+    networks = small(), small()
+    for network, name in zip(networks, ("muon", "adamw"), strict=True):
+        optimisers = Optimisers(network, name, weight_decay=0.1, betas=(0.9, 0.98))  # type: ignore[arg-type]
+        for seed in range(2):
+            give_gradients(network, seed)
+            optimisers.step(0.01)
+    ours, plain = (dict(network.named_parameters()) for network in networks)
+    same = {name for name in ours if torch.equal(ours[name], plain[name])}
+    moved = {name for name, parameter in ours.items() if parameter.requires_grad}
+    weights = {f"layer{i}.convolution.weight" for i in range(1, 12)}
+    assert moved - same == weights
+
+
+def test_state_put_back_goes_on_with_the_same_weights() -> None:
+    first, second = small(), small()
+    one, other = (Optimisers(n, "muon", weight_decay=0.01, betas=(0.9, 0.98)) for n in (first, second))
+    give_gradients(first, 0)
+    one.step(0.01)
+    second.load_state_dict(first.state_dict())
+    for key, name, value in one.state():
+        other.load(key, name, value.clone())
+    for network, optimisers in ((first, one), (second, other)):
+        give_gradients(network, 1)
+        optimisers.step(0.01)
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+
+
+def test_an_unknown_optimiser_names_the_near_one() -> None:
+    with pytest.raises(UsageError, match="muon"):
+        Optimisers(small(), "moun", weight_decay=0.0, betas=(0.9, 0.98))  # type: ignore[arg-type]
+
+
+def test_an_old_torch_is_told_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(IntrospectError, match=r"--schedule\.optimiser adamw"):
+        Optimisers(small(), "muon", weight_decay=0.0, betas=(0.9, 0.98))
