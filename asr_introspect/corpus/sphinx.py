@@ -7,8 +7,10 @@ corrected here.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from asr_introspect.corpus.alignments import Alignment, write_textgrid
+from asr_introspect.corpus.alignments import Alignment, read_textgrid, write_textgrid
 from asr_introspect.corpus.audio import SAMPLE_RATE, read_audio
-from asr_introspect.corpus.pronunciations import Lexicon, Pronunciation, missing_extra, pronounce
+from asr_introspect.corpus.pronunciations import SOURCES, Lexicon, Pronunciation, missing_extra, pronounce
 from asr_introspect.corpus.records import Segment, Skipped, Utterance
 from asr_introspect.errors import IntrospectError
 from asr_introspect.progress import bar, say
@@ -30,6 +32,9 @@ EARLY_SECONDS = 0.01
 """PocketSphinx sets boundaries this much too early (median over 4,885 phones of 78 utterances)."""
 
 WIDEST_BEAM = 1e-80
+
+FIRST_VARIANT = 20
+"""The user's pronunciations are numbered from here: the dictionary has fewer of any word."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +47,33 @@ class PhoneAlignments:
         By the name of the utterance.
     guessed
         The words that PocketSphinx's dictionary lacks, and the pronunciation that each was given.
+    spoken
+        How often each word of the alignments is spoken.
     skipped
         Utterances that could not be aligned, and why.
     """
 
     alignments: Mapping[str, Alignment]
     guessed: Mapping[str, Pronunciation]
+    spoken: Mapping[str, int]
     skipped: tuple[Skipped, ...]
+
+    def by_source(self) -> dict[str, int]:
+        """How many spoken words have their pronunciation from where: ``dictionary``, then :data:`SOURCES`."""
+        counts = dict.fromkeys(("dictionary", *SOURCES), 0)
+        for word, count in self.spoken.items():
+            counts[self.guessed[word].source if word in self.guessed else "dictionary"] += count
+        return counts
 
 
 class PhoneAligner:
-    """One PocketSphinx decoder; its dictionary grows by the words that it meets, marked in ``guessed``.
+    """One PocketSphinx decoder; its dictionary grows by the words that it meets.
 
     Parameters
     ----------
     lexicon
-        The user's pronunciations of words that PocketSphinx's own dictionary lacks.
+        The user's pronunciations: all of a word that PocketSphinx's own dictionary lacks, and others beside
+        those of a word that it has. The one that fits the sound best is taken.
 
     Raises
     ------
@@ -73,7 +89,8 @@ class PhoneAligner:
         beams = dict.fromkeys(("beam", "pbeam", "wbeam"), WIDEST_BEAM)
         self._decoder: Any = Decoder(lm=None, bestpath=False, loglevel="FATAL", **beams)
         self._lexicon = lexicon
-        self.guessed: dict[str, Pronunciation] = {}
+        self._learnt: dict[str, Pronunciation] = {}
+        self._extended: set[str] = set()
 
     def align(self, utterance: Utterance, audio: np.ndarray) -> Alignment:
         """The words (upper case) and phones (39, without stress) of an utterance in time.
@@ -107,19 +124,32 @@ class PhoneAligner:
             if not word.name.startswith(("<", "[", "+")):
                 spoken.append(_segment(word.name.split("(")[0].upper(), word, duration))
                 phones += [_segment(phone.name, phone, duration) for phone in word]
-        if [word.symbol for word in spoken] != words:
+        whole = all(segment.start < segment.end for segment in (*spoken, *phones))
+        if not whole or [word.symbol for word in spoken] != words:
             raise IntrospectError(f"{utterance.name}: its words cannot be found in its sound")
         return Alignment(tuple(spoken), tuple(phones))
 
+    def pronunciations(self, words: Iterable[str]) -> dict[str, Pronunciation | None]:
+        """Those of the words that PocketSphinx's own dictionary lacks, None where nobody knows one."""
+        return {
+            word: pronounce(word, self._lexicon)
+            for word in sorted(set(words) - self._learnt.keys())
+            if self._decoder.lookup_word(word.lower()) is None
+        } | {word: self._learnt[word] for word in sorted(set(words) & self._learnt.keys())}
+
     def _learn(self, words: Sequence[str], utterance: str) -> None:
-        """Adds the words that the decoder's dictionary lacks."""
-        new = sorted({word for word in words if self._decoder.lookup_word(word.lower()) is None})
-        for word in new:
-            pronunciation = pronounce(word, self._lexicon)
+        """Adds the user's pronunciations, and those of words that the decoder's dictionary lacks."""
+        for word, pronunciation in self.pronunciations(words).items():
             if pronunciation is None:
                 raise IntrospectError(f"{utterance}: no pronunciation of {word}; give it in a lexicon")
-            self._decoder.add_word(word.lower(), " ".join(pronunciation.phones), True)
-            self.guessed[word] = pronunciation
+            if word not in self._learnt:
+                self._decoder.add_word(word.lower(), " ".join(pronunciation.phones), True)
+                self._learnt[word] = pronunciation
+        for word in sorted(set(words) - self._extended):
+            self._extended.add(word)
+            for number, phones in enumerate((self._lexicon or {}).get(word, ()), FIRST_VARIANT):
+                with contextlib.suppress(RuntimeError):  # the dictionary has this one
+                    self._decoder.add_word(f"{word.lower()}({number})", " ".join(phones), True)
 
     def _hear(self, sound: bytes) -> None:
         self._decoder.start_utt()
@@ -150,59 +180,109 @@ def align_corpus_phones(
     *,
     lexicon: Lexicon | None = None,
     workers: int | None = None,
+    resume: bool = False,
 ) -> PhoneAlignments:
     """Aligns a corpus, in several processes; writes TextGrids where ``out`` is given.
 
-    A TextGrid is named by its sound file and the two folders above it, so that
+    A TextGrid is named by its sound file and the folders above it, so that
     :func:`~asr_introspect.corpus.alignment_files.read_alignments` finds it. What cannot be aligned is
-    skipped.
+    skipped. The result does not depend on the number of processes.
 
     Parameters
     ----------
     workers
-        Number of processes; one for each processor if not given.
+        Number of processes; one for each processor that this one may use if not given.
+    resume
+        Read the TextGrids that lie in ``out`` instead of aligning their utterances again. They must be of
+        the same corpus and lexicon.
 
     Raises
     ------
     IntrospectError
         The extra ``phones`` is not installed, no utterance can be aligned, or ``out`` cannot be written to.
     """
-    aligned: dict[str, Alignment] = {}
-    guessed: dict[str, Pronunciation] = {}
+    places = {} if out is None else textgrid_places(utterances, Path(out))
+    aligned = _aligned_before(utterances, places) if resume else {}
+    left = [utterance for utterance in utterances if utterance.name not in aligned]
+    aligner = _own_aligner(lexicon)
     skipped: list[Skipped] = []
-    with bar("phones", sum(utterance.duration for utterance in utterances)) as moving:
-        results = _results(utterances, lexicon, workers or os.cpu_count() or 1)
-        for utterance, result in zip(utterances, results, strict=True):
+    with bar("phones", sum(utterance.duration for utterance in left)) as moving:
+        results = _results(left, lexicon, workers or len(os.sched_getaffinity(0)))
+        for utterance, result in zip(left, results, strict=True):
             moving.update(utterance.duration)
             if isinstance(result, str):
                 skipped.append(Skipped(utterance.name, result))
                 continue
-            aligned[utterance.name], words = result
-            guessed.update(words)
-            if out is not None:
-                place = Path(out).joinpath(*utterance.audio.resolve().parts[-3:-1])
-                path = place / f"{utterance.audio.stem}.TextGrid"
-                write_textgrid(path, aligned[utterance.name], utterance.duration)
+            if place := places.get(utterance.name):
+                ends = [segment.end for segment in (*result.words, *result.phones)]
+                write_textgrid(place, result, max(utterance.duration, *ends))
+                result = read_textgrid(place)  # so that a run that goes on has the same numbers
+            aligned[utterance.name] = result
     if not aligned:
         reasons = "; ".join(item.reason for item in skipped[:3])
         raise IntrospectError(f"none of {len(utterances):,} utterances could be aligned: {reasons}")
+    ordered = {each.name: aligned[each.name] for each in utterances if each.name in aligned}
+    spoken = Counter(word.symbol for alignment in ordered.values() for word in alignment.words)
+    unknown = aligner.pronunciations(spoken)
+    guessed = {word: each for word, each in unknown.items() if each is not None}
+    found = PhoneAlignments(ordered, guessed, spoken, tuple(skipped))
     if guessed:
-        by_source = [f"{_count(guessed, source)} by {source}" for source in ("lexicon", "cmudict", "gruut")]
-        say(f"{len(guessed):,} words not in PocketSphinx's dictionary: {', '.join(by_source)}")
-    return PhoneAlignments(aligned, guessed, tuple(skipped))
+        counted = ", ".join(
+            f"{sum(each.source == source for each in guessed.values()):,} by {name}"
+            for source, name in SOURCE_NAMES.items()
+        )
+        say(f"{len(guessed):,} words not in PocketSphinx's dictionary: {counted}")
+    return found
 
 
-def _count(guessed: Mapping[str, Pronunciation], source: str) -> int:
-    return sum(pronunciation.source == source for pronunciation in guessed.values())
+def textgrid_places(utterances: Sequence[Utterance], out: Path) -> dict[str, Path]:
+    """Where the TextGrid of each utterance lies: under the two folders above its sound, or more.
+
+    As many as tell all sound files apart; two never share a place, not even where case is ignored.
+    """
+    parts = [utterance.audio.resolve().parts[1:] for utterance in utterances]
+    folders, most = 2, max(map(len, parts), default=0)
+    while folders < most and len({own[-folders - 1 :] for own in parts}) < len(set(parts)):
+        folders += 1
+    places: dict[str, Path] = {}
+    taken: set[str] = set()
+    for utterance, own in zip(utterances, parts, strict=True):
+        place = out.joinpath(*own[-folders - 1 : -1])
+        name, number = utterance.audio.stem, 1
+        while str(place / name).casefold() in taken:
+            number += 1
+            name = f"{utterance.audio.stem} ({number})"
+        taken.add(str(place / name).casefold())
+        places[utterance.name] = place / f"{name}.TextGrid"
+    return places
 
 
-Result = tuple[Alignment, dict[str, Pronunciation]] | str
-"""An alignment and the pronunciations that the utterance's words were given, or why there is none."""
+def _aligned_before(utterances: Sequence[Utterance], places: Mapping[str, Path]) -> dict[str, Alignment]:
+    """The alignments whose TextGrids are there, are whole and have the words of the transcript."""
+    found = {}
+    for utterance in utterances:
+        place = places.get(utterance.name)
+        if place is None or not place.exists():
+            continue
+        with contextlib.suppress(IntrospectError):
+            alignment = read_textgrid(place)
+            if [word.symbol for word in alignment.words] == utterance.text.split():
+                found[utterance.name] = alignment
+    return found
+
+
+SOURCE_NAMES = {
+    "lexicon": "the lexicon",
+    "cmudict": "cmudict",
+    "gruut": "gruut's lexicon",
+    "model": "its letter-to-phone model",
+}
+Result = Alignment | str
+"""An alignment, or why there is none."""
 
 
 def _results(utterances: Sequence[Utterance], lexicon: Lexicon | None, workers: int) -> Iterator[Result]:
     """The result of each utterance, in order."""
-    _start(lexicon)  # here too, so that a missing extra is said at once
     if workers == 1 or len(utterances) < 2:
         yield from map(_align, utterances)
         return
@@ -225,11 +305,15 @@ def _start(lexicon: Lexicon | None) -> None:
     _aligner = PhoneAligner(lexicon)
 
 
+def _own_aligner(lexicon: Lexicon | None) -> PhoneAligner:
+    _start(lexicon)
+    assert _aligner is not None
+    return _aligner
+
+
 def _align(utterance: Utterance) -> Result:
     assert _aligner is not None
     try:
-        alignment = _aligner.align(utterance, read_audio(utterance.audio))
+        return _aligner.align(utterance, read_audio(utterance.audio))
     except IntrospectError as error:
-        return str(error)
-    words = set(utterance.text.split())
-    return alignment, {word: how for word, how in _aligner.guessed.items() if word in words}
+        return str(error).removeprefix(f"{utterance.name}: ")

@@ -197,7 +197,7 @@ def test_tiers_of_a_speaker(tmp_path: Path, two: Sequence[Utterance]) -> None:
         found_in(tmp_path, two)
 
 
-BAD = {
+BAD: dict[str, list[tuple[str | bytes, str]]] = {
     "a.ctm": [
         ("1-2-0000 1 0.1 0.2\n", "line 1: not utterance, channel, start, duration, symbol"),
         ("1-2-0000 1 0.1 AH 0.2\n", "line 1: not utterance"),

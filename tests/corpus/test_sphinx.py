@@ -16,7 +16,7 @@ from asr_introspect.corpus.alignments import Alignment, without_stress
 from asr_introspect.corpus.audio import read_audio
 from asr_introspect.corpus.reading import alignments_folder, read_corpus
 from asr_introspect.corpus.records import Segment, Utterance
-from asr_introspect.corpus.sphinx import PhoneAligner, align_corpus_phones, align_phones
+from asr_introspect.corpus.sphinx import PhoneAligner, align_corpus_phones, align_phones, textgrid_places
 from asr_introspect.errors import IntrospectError
 from tests.conftest import CorpusMaker
 
@@ -87,15 +87,57 @@ def test_unknown_words_are_given_a_pronunciation_and_marked(few: list[Utterance]
     said = PhoneAligner({}).align(utterance, read_audio(utterance.audio)).phones
     word = align_phones(utterance, read_audio(utterance.audio)).words[0]
     spoken = tuple(phone.symbol for phone in said if phone.end <= word.end + 1e-9)
-    aligner = PhoneAligner({"ZORBLEQ": spoken})
-    alignment = aligner.align(renamed, read_audio(utterance.audio))
-    assert aligner.guessed["ZORBLEQ"].source == "lexicon"
+    # Of several pronunciations the one that is heard is taken.
+    found = align_corpus_phones([renamed], lexicon={"ZORBLEQ": (("M", "M", "M"), spoken)}, workers=1)
+    alignment = found.alignments["x"]
+    assert found.guessed["ZORBLEQ"].source == "lexicon"
     assert alignment.words[0].symbol == "ZORBLEQ"
     assert alignment.words[0].end == pytest.approx(word.end, abs=0.03)
+    assert [phone.symbol for phone in alignment.phones[: len(spoken)]] == list(spoken)
+    counts = {"dictionary": len(rest), "lexicon": 1, "cmudict": 0, "gruut": 0, "model": 0}
+    assert found.by_source() == counts
     assert first != "ZORBLEQ"
     guessing = PhoneAligner()
     guessing.align(renamed, read_audio(utterance.audio))
-    assert guessing.guessed["ZORBLEQ"].source == "gruut"
+    guess = guessing.pronunciations(["ZORBLEQ", *rest])["ZORBLEQ"]
+    assert guess is not None
+    assert guess.source == "model"
+
+
+def test_what_is_there_is_not_aligned_again(
+    few: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = align_corpus_phones(few[:2], tmp_path, workers=1)
+    places = textgrid_places(few[:2], tmp_path)
+    first, second = (places[utterance.name] for utterance in few[:2])
+    second.write_text(second.read_text()[:200])  # as a full disk leaves it
+    heard: list[str] = []
+    align = PhoneAligner.align
+
+    def listening(self: PhoneAligner, utterance: Utterance, audio: np.ndarray) -> Alignment:
+        heard.append(utterance.name)
+        return align(self, utterance, audio)
+
+    monkeypatch.setattr(PhoneAligner, "align", listening)
+    again = align_corpus_phones(few[:2], tmp_path, workers=1, resume=True)
+    assert heard == [few[1].name]
+    assert str(again) == str(once)
+    assert first.exists()
+
+
+def test_no_two_utterances_share_a_textgrid(tmp_path: Path) -> None:
+    names = ["x/a/1/u.wav", "y/a/1/u.wav", "x/a/1/U.wav", "x/a/2/u.wav", "x/a/2/u.wav"]
+    utterances = [Utterance(str(i), tmp_path / name, "A", "", "", 1.0) for i, name in enumerate(names)]
+    places = [place.relative_to(tmp_path) for place in textgrid_places(utterances, tmp_path).values()]
+    assert list(map(str, places)) == [
+        "x/a/1/u.TextGrid",
+        "y/a/1/u.TextGrid",
+        "x/a/1/U (2).TextGrid",
+        "x/a/2/u.TextGrid",
+        "x/a/2/u (2).TextGrid",
+    ]
+    places = [place.relative_to(tmp_path) for place in textgrid_places(utterances[2:4], tmp_path).values()]
+    assert list(map(str, places)) == ["a/1/U.TextGrid", "a/2/u.TextGrid"]
 
 
 def test_what_cannot_be_aligned_is_skipped(
