@@ -5,75 +5,49 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-import soundfile
-
-from asr_introspect.corpus.alignments import Alignment, read_alignments
-from asr_introspect.corpus.audio import SAMPLE_RATE, read_audio
 from asr_introspect.corpus.manifest import corpus_sha256
-from asr_introspect.corpus.reading import alignments_folder
 from asr_introspect.corpus.records import Corpus, Skipped
 from asr_introspect.corpus.skipped import write_skipped
 from asr_introspect.errors import IntrospectError, UsageError, unknown_name
-from asr_introspect.experiments import profile_pass
+from asr_introspect.experiments import (
+    pass_plan,
+    run_clusters,
+    run_lags,
+    run_offsets,
+    run_patterns,
+    run_profiles,
+    run_relevance,
+    run_tables,
+)
+from asr_introspect.experiments.gathered import Gathered
 from asr_introspect.experiments.inputs import as_corpus, as_recogniser, model_hash
-from asr_introspect.experiments.profile_pass import (
-    LETTERS_GRADIENT,
-    PHONEMES_NONE,
-    Pass,
-    Rows,
-    all_rows,
-    merged_moments,
-    streamed,
-)
+from asr_introspect.experiments.pass_plan import Pass
+from asr_introspect.experiments.pass_rows import all_rows
+from asr_introspect.experiments.phones import phones_of
+from asr_introspect.experiments.profile_pass import streamed
 from asr_introspect.experiments.report import report
-from asr_introspect.experiments.run_clusters import CLUSTER_COLUMNS, csv_row, write_clusters
-from asr_introspect.experiments.run_findings import (
-    alignment_findings,
-    lag_findings,
-    pattern_findings,
-    structure_findings,
-)
-from asr_introspect.experiments.run_offsets import METHODS, OFFSET_COLUMNS, offset_csv_row, offset_table
-from asr_introspect.experiments.run_relevance import (
-    can_be_shown,
-    letter_relevance,
-    spectrogram_of,
-    write_relevance,
-)
-from asr_introspect.experiments.run_tables import (
-    chosen,
-    corpus_record,
-    letter_lags,
-    model_record,
-    write_csv,
-    write_instances,
-    write_lags,
-    write_offsets,
-    write_utterances,
-)
-from asr_introspect.features import mel_frequencies
-from asr_introspect.files import read_json, run_folder, write_json, writing
-from asr_introspect.introspection.findings import Finding, nearness_finding
-from asr_introspect.introspection.patterns import write_patterns
-from asr_introspect.introspection.profiles import write_moments
-from asr_introspect.progress import say
+from asr_introspect.experiments.run_tables import corpus_record, model_record
+from asr_introspect.files import read_json, run_folder, write_json
+from asr_introspect.introspection.findings import Finding
 from asr_introspect.recogniser.checkpoint import Recogniser
-from asr_introspect.recogniser.passes import INPUT, Spectrograms
+from asr_introspect.recogniser.passes import Spectrograms
 from asr_introspect.resources import bundled
 
-RELEVANCE_UTTERANCES = 12
-"""Over so many utterances the share of relevance near a letter is measured, the one shown among them."""
-
-
-SOUNDS = {"phone": "the phone they spell", "alignment": "their span in the recogniser's own alignment"}
-"""What stands for a letter's sound, as ``lags.csv`` and the findings name it."""
+PARTS: tuple[Callable[[Gathered], list[Finding]], ...] = (
+    run_tables.part,
+    run_lags.part,
+    run_offsets.part,
+    run_profiles.part,
+    run_clusters.part,
+    run_patterns.part,
+    run_relevance.part,
+)
+"""What is made of a pass, in this order: each writes its files to the run folder and returns its findings."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +116,7 @@ def introspect(
     recogniser = as_recogniser(checkpoint, device)
     speech = as_corpus(corpus, max_utterances)
     skipped = list(speech.skipped)
-    phones, place = _phones(corpus, alignments, speech, skipped)
+    phones, place = phones_of(corpus, alignments, speech, skipped)
     model_path = None if isinstance(checkpoint, Recogniser) else Path(checkpoint or bundled("reference"))
     corpus_path = None if isinstance(corpus, Corpus) else Path(corpus)
     identity = {"checkpoint": model_hash(recogniser, model_path), "corpus": corpus_sha256(speech)}
@@ -162,7 +136,7 @@ def introspect(
         speech.utterances,
         phones,
         spectrograms,
-        slice_seconds=profile_pass.SLICE_SECONDS,
+        slice_seconds=pass_plan.SLICE_SECONDS,
         shard=checked_shard(shard),
         splits=checked_splits(splits),
     )
@@ -187,128 +161,22 @@ def introspect(
             folder / "corpus.json",
             corpus_record(speech, corpus_path, synthetic, rows.utterances, skipped, seed),
         )
-        findings = _look_inside(plan, folder, work, rows, seed)
+        findings = _look_inside(Gathered(plan, rows, work, folder, seed))
     return Introspection(folder, report(folder), tuple(findings), *counts, tuple(skipped))
 
 
-def _look_inside(plan: Pass, folder: Path, work: Path, rows: Rows, seed: int) -> list[Finding]:
-    """Everything after the pass: tables, profiles, patterns, clusters, relevance; returns the findings."""
-    write_utterances(folder / "utterances.csv", rows.utterances)
-    write_instances(folder / "instances.csv", [rows.letters, rows.phonemes])
-    write_offsets(folder / "offsets.csv", {"gradient": rows.found})
-    sound, middle = _sound(rows)
-    lags = letter_lags(rows.letters, rows.found, middle, plan.layout, plan.recogniser, seed)
-    write_lags(folder / "lags.csv", lags, sound)
-    names = [name for name in METHODS if name != "phone" or sound == "phone"]
-    methods = offset_table(plan, rows, middle, seed, names)
-    write_csv(folder / "offset_table.csv", OFFSET_COLUMNS, [offset_csv_row(row) for row in methods])
-    _write_profiles(plan, folder, work)
-    structure = write_clusters(folder / "profiles.h5", folder / "clusters.h5", seed)
-    write_csv(folder / "clusters.csv", CLUSTER_COLUMNS, [csv_row(row) for row in structure])
-    findings = [
-        *lag_findings(lags, SOUNDS[sound]),
-        *alignment_findings(methods, seed),
-        *structure_findings(structure, seed),
-        *pattern_findings(folder / "patterns.h5"),
-        *_relevance(plan, folder, rows, seed),
-    ]
-    write_json(folder / "findings.json", [finding.record() for finding in findings])
+def _look_inside(gathered: Gathered) -> list[Finding]:
+    """Everything after the pass, part by part; returns the findings."""
+    findings = [finding for part in PARTS for finding in part(gathered)]
+    write_json(gathered.folder / "findings.json", [finding.record() for finding in findings])
     return findings
-
-
-def _sound(rows: Rows) -> tuple[str, np.ndarray]:
-    """What letters lag behind: the phone they spell where that is known of any, else their aligned span."""
-    name = "phone" if np.isfinite(rows.sounds["spoken"]).any() else "alignment"
-    return name, rows.sounds["spoken" if name == "phone" else "aligned"]
-
-
-def _write_profiles(plan: Pass, folder: Path, work: Path) -> None:
-    """``profiles.h5`` and ``patterns.h5`` from the merged moments, a layer at a time."""
-    features = plan.recogniser.features
-    shown = {LETTERS_GRADIENT: "letters", PHONEMES_NONE: "phonemes"}
-    with (
-        writing(folder / "profiles.h5") as profiles,
-        writing(folder / "patterns.h5") as patterns,
-        h5py.File(profiles, "w") as profile_file,
-        h5py.File(patterns, "w") as pattern_file,
-    ):
-        for key, layer, found in merged_moments(plan, work):
-            write_moments(
-                profile_file, key, plan.layout[layer], found, step_frames=plan.recogniser.step_frames
-            )
-            if layer == INPUT and key in shown:
-                write_patterns(
-                    pattern_file,
-                    shown[key],
-                    plan.layout[INPUT],
-                    found,
-                    mel_frequencies(features),
-                    features.frame_seconds,
-                    plan.recogniser.step_frames,
-                )
-
-
-def _relevance(plan: Pass, folder: Path, rows: Rows, seed: int) -> list[Finding]:
-    """``relevance.h5`` and the sound of the chosen utterance; the share of relevance near each letter."""
-    shown = chosen(rows.utterances)
-    short = [i for i, record in enumerate(rows.utterances) if can_be_shown(record)]
-    order = sorted(short, key=lambda i: (i != shown, abs(i - shown)))[:RELEVANCE_UTTERANCES]
-    near, energy, utterance = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
-    for number in order:
-        instance = np.flatnonzero(rows.letters.utterance == number)
-        step, label = rows.letters.step[instance], rows.letters.label[instance]
-        if len(step) == 0 and number != shown:
-            continue
-        place = int(rows.utterances[number]["row"])
-        spectrogram = spectrogram_of(plan.recogniser, plan.utterances[place], place, plan.spectrograms)
-        found = letter_relevance(plan.recogniser, spectrogram, step, label, rows.found[INPUT][instance])
-        near.append(found.near)
-        energy.append(found.energy)
-        utterance.append(np.full(len(step), number))
-        if number == shown:
-            write_relevance(
-                folder / "relevance.h5",
-                found,
-                recogniser=plan.recogniser,
-                step=step,
-                label=label,
-                instance=instance,
-                utterance=number,
-            )
-            _write_sound(folder, plan, place, number)
-    return [nearness_finding(*(np.concatenate(part) for part in (near, energy, utterance)), seed=seed)]
-
-
-def _write_sound(folder: Path, plan: Pass, place: int, number: int) -> None:
-    sound = read_audio(plan.utterances[place].audio)
-    with writing(folder / "audio" / f"{number:05}.flac") as temporary:
-        soundfile.write(temporary, sound, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-
-
-def _phones(
-    corpus: Path | str | Corpus, alignments: Path | str | None, speech: Corpus, skipped: list[Skipped]
-) -> tuple[Mapping[str, Alignment], Path | None]:
-    """The phone alignments that were named, or that lie with the corpus; none is no error unless named."""
-    place = None
-    if alignments is not None or not isinstance(corpus, Corpus):
-        place = alignments_folder("." if isinstance(corpus, Corpus) else corpus, alignments)
-    if place is None:
-        say("no phone alignments: letters only (--alignments names a folder of TextGrids)")
-        return {}, None
-    try:
-        return read_alignments(place, speech.utterances, skipped), place
-    except IntrospectError as error:
-        if alignments is not None:
-            raise
-        say(f"letters only: {error}")
-        return {}, None
 
 
 def checked_splits(splits: Sequence[str]) -> tuple[str, ...]:
     """The splits, each once, if they are known."""
     for split in splits:
-        if split not in profile_pass.SPLITS:
-            raise unknown_name("split", split, profile_pass.SPLITS)
+        if split not in pass_plan.SPLITS:
+            raise unknown_name("split", split, pass_plan.SPLITS)
     return tuple(dict.fromkeys(splits))
 
 

@@ -13,7 +13,7 @@ import h5py
 
 from asr_introspect.errors import IntrospectError, UsageError
 from asr_introspect.experiments.introspect import Introspection, introspect
-from asr_introspect.experiments.profile_pass import slices_done
+from asr_introspect.experiments.pass_sums import slices_done
 from asr_introspect.files import locked, read_json, write_json, writing
 from asr_introspect.introspection.cones import Cone
 from asr_introspect.introspection.moments import merge as merge_moments

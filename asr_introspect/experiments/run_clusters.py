@@ -9,6 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from asr_introspect.experiments.gathered import Gathered
+from asr_introspect.experiments.run_tables import write_csv
 from asr_introspect.files import writing
 from asr_introspect.introspection.clusters import (
     METRICS,
@@ -16,10 +18,12 @@ from asr_introspect.introspection.clusters import (
     Metric,
     Tree,
     agreement,
+    best_of,
     class_evidence,
     distances,
     tree,
 )
+from asr_introspect.introspection.findings import Finding, Structure, structure_finding
 from asr_introspect.introspection.phonetics import CLASSES, classes_of
 from asr_introspect.introspection.profiles import (
     ENOUGH,
@@ -30,10 +34,22 @@ from asr_introspect.introspection.profiles import (
     read_profiles,
 )
 from asr_introspect.progress import track
+from asr_introspect.recogniser.network import LAYERS
 
 LINKAGE = "average"
 PICTURED: Metric = "correlation"
 """The metric of the heat maps: what profiles look like, whatever their size *(choice)*."""
+
+SHOWN_LAYERS = ("layer9", "layer10", LAYERS[-1])
+DIVISIONS = (("letters", "gradient", "vowel-consonant"), ("phonemes", "none", "manner"))
+
+
+def part(gathered: Gathered) -> list[Finding]:
+    """Writes ``clusters.h5`` and ``clusters.csv`` from ``profiles.h5``; returns what they say."""
+    folder = gathered.folder
+    rows = write_clusters(folder / "profiles.h5", folder / "clusters.h5", gathered.seed)
+    write_csv(folder / "clusters.csv", CLUSTER_COLUMNS, [csv_row(row) for row in rows])
+    return structure_findings(rows, gathered.seed)
 
 
 @dataclass(frozen=True)
@@ -161,3 +177,56 @@ def write_clusters(profiles: Path, out: Path, seed: int) -> list[ClassRow]:
                 target.create_dataset("order", data=found.tree.order)
             group.attrs["metric"] = PICTURED
     return rows
+
+
+def structure_findings(rows: Sequence[ClassRow], seed: int) -> list[Finding]:
+    """Silhouettes of letters and phonemes at layers 9, 10, output and the best layer."""
+    found = []
+    for labels, offset, division in DIVISIONS:
+        own = [
+            row
+            for row in rows
+            if (row.clustering.labels, row.clustering.offset, row.classes) == (labels, offset, division)
+            and row.clustering.metric == PICTURED
+        ]
+        for row in own:
+            if row.clustering.layer in SHOWN_LAYERS:
+                found.append(structure_finding(_structure(row)))
+        if len(own) > 1:
+            classes = [
+                [str(each) for each in classes_of(labels, row.clustering.groups, division)] for row in own
+            ]
+            at, evidence = best_of([row.clustering.distance for row in own], classes, seed=seed)
+            row = own[at]
+            found.append(
+                structure_finding(
+                    Structure(
+                        labels,
+                        division,
+                        row.clustering.layer,
+                        PICTURED,
+                        evidence.value,
+                        evidence.null_mean,
+                        evidence.low,
+                        evidence.high,
+                        evidence.p_value,
+                    ),
+                    best_of=len(own),
+                )
+            )
+    return found
+
+
+def _structure(row: ClassRow) -> Structure:
+    evidence = row.evidence
+    return Structure(
+        row.clustering.labels,
+        row.classes,
+        row.clustering.layer,
+        row.clustering.metric,
+        evidence.value,
+        evidence.null_mean,
+        evidence.low,
+        evidence.high,
+        evidence.p_value,
+    )

@@ -13,10 +13,15 @@ import torch
 from torch import Tensor
 
 from asr_introspect.corpus.records import Utterance
-from asr_introspect.experiments.profile_pass import Pass, Rows, layer_rows
+from asr_introspect.experiments.gathered import Gathered
+from asr_introspect.experiments.pass_plan import Pass
+from asr_introspect.experiments.pass_rows import Rows
+from asr_introspect.experiments.pass_sums import layer_rows
 from asr_introspect.experiments.run_relevance import can_be_shown
+from asr_introspect.experiments.run_tables import write_csv
 from asr_introspect.introspection.cones import Cone
-from asr_introspect.introspection.evaluation import Agreement, agreement, cut_windows
+from asr_introspect.introspection.evaluation import Agreement, agreement, cut_windows, explained_difference
+from asr_introspect.introspection.findings import Finding, alignment_finding
 from asr_introspect.introspection.lags import Lag, lag
 from asr_introspect.introspection.offsets import (
     aligned,
@@ -66,6 +71,14 @@ class _Letters:
     label: np.ndarray
     middle: np.ndarray
     found: Mapping[str, Mapping[str, np.ndarray]]
+
+
+def part(gathered: Gathered) -> list[Finding]:
+    """Writes ``offset_table.csv``; returns what it says."""
+    names = [name for name in METHODS if name != "phone" or gathered.sound == "phone"]
+    rows = offset_table(gathered.plan, gathered.rows, gathered.middle, gathered.seed, names)
+    write_csv(gathered.folder / "offset_table.csv", OFFSET_COLUMNS, [offset_csv_row(row) for row in rows])
+    return alignment_findings(rows, gathered.seed)
 
 
 def offset_table(
@@ -253,6 +266,21 @@ def _at_times(plan: Pass, seconds: np.ndarray) -> dict[str, np.ndarray]:
         for name, cone in plan.layout.items()
         if cone.shifts
     }
+
+
+def alignment_findings(rows: Sequence[OffsetRow], seed: int) -> list[Finding]:
+    """Whether windows moved by the gradient explain more of the spectrogram than windows that are not
+    moved.
+    """
+    at_input = {row.method: row.agreement for row in rows if row.layer == INPUT}
+    if not {"gradient", "none", "other-letter"} <= set(at_input):
+        return []
+    gradient = at_input["gradient"]
+    found = []
+    for against in ("none", "other-letter"):
+        difference = explained_difference(gradient, at_input[against], seed=seed)
+        found.append(alignment_finding(against, gradient.explained, at_input[against].explained, *difference))
+    return found
 
 
 OFFSET_COLUMNS = (

@@ -8,20 +8,64 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import soundfile
 import torch
 from torch import Tensor
 
 from asr_introspect.attribution.attribute import attribute
 from asr_introspect.attribution.relevance import Coverage, Ledger, Relevance
+from asr_introspect.corpus.audio import SAMPLE_RATE, read_audio
 from asr_introspect.corpus.records import Utterance
+from asr_introspect.experiments.gathered import Gathered
+from asr_introspect.experiments.pass_plan import Pass
+from asr_introspect.experiments.run_tables import chosen
 from asr_introspect.files import writing
 from asr_introspect.introspection.cones import cones
+from asr_introspect.introspection.findings import Finding, nearness_finding
 from asr_introspect.recogniser.checkpoint import Recogniser
 from asr_introspect.recogniser.passes import INPUT, LONGEST_SECONDS, Spectrograms, forward_pass
 
 COMPOSITE = "epsilon-relative"
 AGAINST = "mean"
 NEAR_SECONDS = 0.05
+RELEVANCE_UTTERANCES = 12
+"""Over so many utterances the share of relevance near a letter is measured, the one shown among them."""
+
+
+def part(gathered: Gathered) -> list[Finding]:
+    """Writes ``relevance.h5`` and the sound of the chosen utterance; returns the share of relevance near
+    letters.
+    """
+    plan, rows, folder = gathered.plan, gathered.rows, gathered.folder
+    shown = chosen(rows.utterances)
+    short = [i for i, record in enumerate(rows.utterances) if can_be_shown(record)]
+    order = sorted(short, key=lambda i: (i != shown, abs(i - shown)))[:RELEVANCE_UTTERANCES]
+    near, energy, utterance = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
+    for number in order:
+        instance = np.flatnonzero(rows.letters.utterance == number)
+        step, label = rows.letters.step[instance], rows.letters.label[instance]
+        if len(step) == 0 and number != shown:
+            continue
+        place = int(rows.utterances[number]["row"])
+        spectrogram = spectrogram_of(plan.recogniser, plan.utterances[place], place, plan.spectrograms)
+        found = letter_relevance(plan.recogniser, spectrogram, step, label, rows.found[INPUT][instance])
+        near.append(found.near)
+        energy.append(found.energy)
+        utterance.append(np.full(len(step), number))
+        if number == shown:
+            write_relevance(
+                folder / "relevance.h5",
+                found,
+                recogniser=plan.recogniser,
+                step=step,
+                label=label,
+                instance=instance,
+                utterance=number,
+            )
+            _write_sound(folder, plan, place, number)
+    return [
+        nearness_finding(*(np.concatenate(part) for part in (near, energy, utterance)), seed=gathered.seed)
+    ]
 
 
 @dataclass(frozen=True)
@@ -176,3 +220,9 @@ def _ledger(relevance: Relevance) -> np.ndarray:
 def can_be_shown(record: Mapping[str, float]) -> bool:
     """Whether an utterance is short enough for the relevance of all its letters at once."""
     return record["duration"] <= LONGEST_SECONDS
+
+
+def _write_sound(folder: Path, plan: Pass, place: int, number: int) -> None:
+    sound = read_audio(plan.utterances[place].audio)
+    with writing(folder / "audio" / f"{number:05}.flac") as temporary:
+        soundfile.write(temporary, sound, SAMPLE_RATE, format="FLAC", subtype="PCM_16")

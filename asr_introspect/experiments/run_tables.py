@@ -1,6 +1,4 @@
-"""The tables of a run folder: model.json, corpus.json and the CSV files of utterances, instances, offsets,
-lags.
-"""
+"""The tables of a run folder: model.json, corpus.json and the CSV files of utterances, instances, offsets."""
 
 from __future__ import annotations
 
@@ -14,15 +12,12 @@ from typing import Any
 import numpy as np
 
 from asr_introspect.corpus.records import Corpus, Skipped
+from asr_introspect.experiments.gathered import Gathered
 from asr_introspect.files import writing
-from asr_introspect.introspection.cones import Cone
+from asr_introspect.introspection.findings import Finding
 from asr_introspect.introspection.instances import Instances
-from asr_introspect.introspection.lags import Lag, lag
-from asr_introspect.introspection.offsets import position_seconds
-from asr_introspect.introspection.profiles import MINIMUM
 from asr_introspect.recogniser.checkpoint import Recogniser
 from asr_introspect.recogniser.scoring import ENOUGH_SPEAKERS, ErrorRate, error_rate
-from asr_introspect.recogniser.symbols import LETTERS
 
 SHORTEST_SHOWN, LONGEST_SHOWN = 4.0, 8.0
 CHOSEN_RULE = (
@@ -34,6 +29,15 @@ UTTERANCE_COLUMNS = (
     *("name", "speaker", "sex", "duration", "frames", "steps", "reference", "hypothesis"),
     *("letter_edits", "letter_length", "word_edits", "word_length"),
 )
+
+
+def part(gathered: Gathered) -> list[Finding]:
+    """Writes what was said, recognised and found: ``utterances.csv``, ``instances.csv``, ``offsets.csv``."""
+    rows = gathered.rows
+    write_utterances(gathered.folder / "utterances.csv", rows.utterances)
+    write_instances(gathered.folder / "instances.csv", list(rows.instances.values()))
+    write_offsets(gathered.folder / "offsets.csv", {"gradient": rows.found})
+    return []
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -92,45 +96,6 @@ def write_offsets(path: Path, methods: Mapping[str, Mapping[str, np.ndarray]]) -
                 yield instance, method, *positions
 
     write_csv(path, ("instance", "method", *layers), rows())
-
-
-def letter_lags(
-    letters: Instances,
-    found: Mapping[str, np.ndarray],
-    middle: np.ndarray,
-    layout: Mapping[str, Cone],
-    recogniser: Recogniser,
-    seed: int,
-) -> list[tuple[str, str, str, Lag]]:
-    """Lags (method, layer, group, lag) of the emission step and of the found positions.
-
-    Parameters
-    ----------
-    middle
-        Seconds of the middle of each letter's sound, NaN where it is not known, ``(N,)``.
-    """
-    frame = recogniser.features.frame_seconds
-    times = {("emission", ""): recogniser.step_time(letters.step)}
-    for layer, positions in found.items():
-        times["gradient", layer] = position_seconds(positions, layout[layer], frame)
-    spoken = np.isin(np.array(letters.labels, object)[letters.label], LETTERS) & np.isfinite(middle)
-    rows = []
-    for (method, layer), seconds in times.items():
-        milliseconds = 1000 * (seconds - middle)
-        rows.append((method, layer, "all", lag(milliseconds[spoken], letters.utterance[spoken], seed=seed)))
-        for name in LETTERS:
-            if name not in letters.labels:
-                continue
-            own = spoken & (letters.label == letters.labels.index(name))
-            if own.sum() >= MINIMUM:
-                rows.append((method, layer, name, lag(milliseconds[own], letters.utterance[own], seed=seed)))
-    return rows
-
-
-def write_lags(path: Path, rows: Sequence[tuple[str, str, str, Lag]], sound: str) -> None:
-    """``lags.csv``, in milliseconds after the middle of the ``phone`` or of the span in the ``alignment``."""
-    columns = ("method", "layer", "group", "count", "median_ms", "low_ms", "high_ms", "mean_ms", "sound")
-    write_csv(path, columns, [(*names, *dataclasses.astuple(found), sound) for *names, found in rows])
 
 
 def model_record(recogniser: Recogniser, path: Path | None, sha256: str, bundled: bool) -> dict[str, Any]:

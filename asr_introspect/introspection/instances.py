@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Literal
-
 import numpy as np
 from torch import Tensor
 
@@ -15,9 +13,6 @@ from asr_introspect.corpus.records import Segment
 from asr_introspect.recogniser.checkpoint import Recogniser
 from asr_introspect.recogniser.scoring import edit_alignment
 
-Kind = Literal["letter", "phoneme"]
-
-
 @dataclass(frozen=True)
 class Instances:
     """Instances of one kind as columns, ``(N,)`` each, in the order of time within an utterance.
@@ -25,7 +20,7 @@ class Instances:
     Parameters
     ----------
     kind
-        ``letter`` or ``phoneme``.
+        What an instance is called in tables: ``letter``, ``phoneme``, ...
     labels
         The names that ``label`` counts in.
     utterance
@@ -45,7 +40,7 @@ class Instances:
         Seconds: of the run of steps for a letter, of the phone's span for a phoneme.
     """
 
-    kind: Kind
+    kind: str
     labels: tuple[str, ...]
     utterance: np.ndarray
     step: np.ndarray
@@ -72,7 +67,7 @@ COLUMNS = tuple(field.name for field in fields(Instances) if field.name not in (
 _TYPES = dict.fromkeys(("utterance", "step", "label", "right", "reference"), np.int64)
 
 
-def together(kind: Kind, labels: tuple[str, ...], parts: Sequence[dict[str, np.ndarray]]) -> Instances:
+def together(kind: str, labels: tuple[str, ...], parts: Sequence[dict[str, np.ndarray]]) -> Instances:
     """The instances of several parts, one after the other; each part has all columns."""
     joined = {
         column: np.concatenate(

@@ -17,7 +17,7 @@ from asr_introspect.corpus.alignments import Alignment, write_textgrid
 from asr_introspect.corpus.reading import read_corpus
 from asr_introspect.corpus.records import Segment
 from asr_introspect.errors import IntrospectError, UsageError
-from asr_introspect.experiments import profile_pass
+from asr_introspect.experiments import pass_plan, profile_pass
 from asr_introspect.experiments.introspect import introspect
 from asr_introspect.introspection import profiles
 from asr_introspect.introspection.cones import cones
@@ -62,7 +62,7 @@ def speech(make_corpus: CorpusMaker, tmp_path: Path) -> Path:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices of two or three utterances, groups of a few instances, and no static heat maps."""
     monkeypatch.setattr("asr_introspect.experiments.report.write_heat_maps", lambda maps, folder: [])
-    monkeypatch.setattr(profile_pass, "SLICE_SECONDS", 1.5)
+    monkeypatch.setattr(pass_plan, "SLICE_SECONDS", 1.5)
     monkeypatch.setattr(profiles, "MINIMUM", 2)
 
 
@@ -202,7 +202,7 @@ def test_stopped_and_resumed_gives_the_same_bits(
     plain = profile_pass.run_slice
     done: list[range] = []
 
-    def stopping(plan: profile_pass.Pass, places: range) -> object:
+    def stopping(plan: pass_plan.Pass, places: range) -> object:
         if len(done) == stop:
             raise KeyboardInterrupt
         done.append(places)

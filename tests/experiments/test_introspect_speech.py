@@ -14,7 +14,7 @@ import torch
 
 from asr_introspect.corpus.reading import read_corpus
 from asr_introspect.experiments.introspect import introspect
-from asr_introspect.experiments.profile_pass import BATCH_SECONDS
+from asr_introspect.experiments.pass_plan import BATCH_SECONDS
 from asr_introspect.introspection.cones import cones
 from asr_introspect.introspection.profiles import Key, read_exact
 from asr_introspect.recogniser.checkpoint import load_model

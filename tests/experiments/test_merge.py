@@ -11,7 +11,7 @@ import pytest
 
 from asr_introspect.commands import main
 from asr_introspect.errors import IntrospectError, UsageError
-from asr_introspect.experiments import profile_pass
+from asr_introspect.experiments import pass_plan
 from asr_introspect.experiments.introspect import introspect
 from asr_introspect.experiments.merge import merge
 from tests.experiments.recognisers import tiny_checkpoint
@@ -50,7 +50,7 @@ def test_shards_are_the_whole(speech: Path, tmp_path: Path, of: int) -> None:  #
 def test_every_slice_is_in_one_shard() -> None:
     for count in (1, 3, 8):
         for of in (1, 2, 3, 7, 11):
-            plans = [profile_pass.Pass(None, [], {}, shard=(i, of)) for i in range(1, of + 1)]  # type: ignore
+            plans = [pass_plan.Pass(None, [], {}, shard=(i, of)) for i in range(1, of + 1)]  # type: ignore
             for plan in plans:
                 plan.__dict__["slices"] = [range(0)] * count
             assert [number for plan in plans for number in plan.own] == list(range(count))

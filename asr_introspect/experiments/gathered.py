@@ -1,0 +1,45 @@
+"""What a pass gathered over a corpus: what every further part of a run works from."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asr_introspect.experiments.pass_plan import Pass
+from asr_introspect.experiments.pass_rows import Rows
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The outcome of a pass, and where a run's further parts write.
+
+    Parameters
+    ----------
+    plan, rows
+        What was computed, and its rows of utterances and instances.
+    work
+        The folder with ``moments.h5``.
+    folder
+        The run folder.
+    """
+
+    plan: Pass
+    rows: Rows
+    work: Path
+    folder: Path
+    seed: int
+
+    @functools.cached_property
+    def sound(self) -> str:
+        """What letters lag behind: the ``phone`` they spell where that is known of any, else ``alignment``,
+        their span in the forced alignment.
+        """
+        return "phone" if np.isfinite(self.rows.sounds["spoken"]).any() else "alignment"
+
+    @property
+    def middle(self) -> np.ndarray:
+        """Seconds of the middle of each letter's sound, NaN where it is not known, ``(letters,)``."""
+        return self.rows.sounds["spoken" if self.sound == "phone" else "aligned"]
