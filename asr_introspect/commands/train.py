@@ -40,6 +40,9 @@ def train(
         Path | None, Parameter(help="A checkpoint whose weights a fresh run starts from.")
     ] = None,
     cache: Annotated[Path | None, Parameter(help="Folder of the cached features; OUT/cache.")] = None,
+    share: Annotated[
+        float, Parameter(help="Learn from this share of the training speech only: for learning curves.")
+    ] = 1.0,
     tensorboard: Annotated[bool, Parameter(negative=(), help="Write TensorBoard's files too.")] = False,
     device: Device = "auto",
     seed: Seed = 0,
@@ -68,6 +71,7 @@ def train(
             times=times,
             start_from=start_from,
             cache=cache,
+            share=share,
             tensorboard=tensorboard,
             seed=seed,
             device=device,

@@ -16,7 +16,7 @@ import torch.distributed as distributed
 
 from asr_introspect.corpus.reading import read_corpus
 from asr_introspect.corpus.records import Corpus, Segment, Skipped
-from asr_introspect.errors import IntrospectError
+from asr_introspect.errors import IntrospectError, UsageError
 from asr_introspect.features import FeatureConfig, normalise
 from asr_introspect.files import locked, read_json, revision, versions, write_json
 from asr_introspect.progress import say
@@ -47,6 +47,7 @@ def train(
     times: Path | str | None = None,
     start_from: Path | str | None = None,
     cache: Path | str | None = None,
+    share: float = 1.0,
     tensorboard: bool = False,
     seed: int = 0,
     device: str = "auto",
@@ -68,6 +69,8 @@ def train(
         A checkpoint whose weights a fresh run starts from.
     cache
         Folder of the cached features; ``out/cache`` if not given.
+    share
+        Learn from this share of the training speech only (see :func:`drawn`): for learning curves.
     tensorboard
         Also write TensorBoard's files to ``out/tensorboard``.
     device
@@ -90,7 +93,8 @@ def train(
     if targets == "phonemes":
         corpus, development = _with_phones(corpus, segments), _with_phones(development, segments)
     _hold_apart(corpus, development)
-    settings = {
+    corpus = drawn(corpus, share, seed)
+    settings: dict[str, Any] = {
         "network": dataclasses.asdict(network),
         "features": dataclasses.asdict(features),
         "augmentation": dataclasses.asdict(augmentation),
@@ -98,7 +102,7 @@ def train(
         "curriculum": dataclasses.asdict(curriculum),
         "targets": targets,
         "seed": seed,
-    }
+    } | ({} if share == 1 else {"share": share})
     place = find_device(device)
     writer = event_writer(out / "tensorboard") if tensorboard else None
     with _training_folder(out, settings):
@@ -174,6 +178,24 @@ def _cached_in_turn(corpus: Corpus, features: FeatureConfig, folder: Path) -> Fe
         distributed.barrier()
     assert cached is not None
     return cached
+
+
+def drawn(corpus: Corpus, share: float, seed: int) -> Corpus:
+    """A share of a corpus's seconds: whole utterances, drawn by seed; a larger share holds a smaller.
+
+    Raises
+    ------
+    UsageError
+        The share is not above 0 and at most 1.
+    """
+    if not 0 < share <= 1:
+        raise UsageError(f"a share of the training speech is above 0 and at most 1, not {share}")
+    if share == 1:
+        return corpus
+    order = generator(seed, "share").permutation(len(corpus.utterances))
+    seconds = np.cumsum([corpus.utterances[place].duration for place in order])
+    count = int(np.searchsorted(seconds, share * seconds[-1])) + 1
+    return Corpus(tuple(corpus.utterances[place] for place in sorted(order[:count])), corpus.skipped)
 
 
 def _hold_apart(corpus: Corpus, development: Corpus) -> None:

@@ -18,8 +18,8 @@ import soundfile as sf
 import torch
 
 from asr_introspect.corpus.records import Corpus, Segment, Utterance
-from asr_introspect.errors import IntrospectError
-from asr_introspect.experiments.train import train
+from asr_introspect.errors import IntrospectError, UsageError
+from asr_introspect.experiments.train import drawn, train
 from asr_introspect.features import FeatureConfig
 from asr_introspect.random import generator
 from asr_introspect.recogniser.checkpoint import load_model, read_header
@@ -239,3 +239,16 @@ def test_letters_are_spread_evenly_within_words() -> None:
     assert set(names[times > 0.6]) == {"<blank>"}
     faster = framewise_classes(words, 40, table, 0.01, tempo=2.0)
     assert table.names(faster.tolist())[np.argmin(np.abs(times - 0.275))] == "C"
+
+
+def test_shares_of_a_corpus_are_nested_and_of_the_length_asked_for(speech: tuple[Corpus, Corpus]) -> None:
+    corpus = speech[0]
+    half, most = (set(drawn(corpus, share, 5).utterances) for share in (0.5, 0.9))
+    assert half < most < set(corpus.utterances)
+    total, longest = (f(u.duration for u in corpus.utterances) for f in (sum, max))
+    assert 0 <= sum(u.duration for u in half) - 0.5 * total < longest
+    assert drawn(corpus, 1.0, 5) == corpus
+    assert set(drawn(corpus, 0.5, 6).utterances) != half
+    for share in (0.0, -1.0, 1.5, float("nan")):
+        with pytest.raises(UsageError, match="above 0 and at most 1"):
+            drawn(corpus, share, 5)
