@@ -139,15 +139,76 @@ def normalise(spectrogram: Tensor, how: Normalisation) -> Tensor:
     how
         ``utterance``: over the whole matrix; ``bin``: per Mel bin.
     """
+    mean, deviation = levels(spectrogram, how)
+    exact = spectrogram.double() - mean
+    exact /= deviation
+    return exact.to(spectrogram.dtype)
+
+
+def levels(spectrogram: Tensor, how: Normalisation) -> tuple[Tensor, Tensor]:
+    """Mean and deviation that :func:`normalise` takes off: ``(F, 1)`` per bin, ``(1, 1)`` per utterance,
+    float64.
+
+    ``normalised * deviation + mean`` is the spectrogram again.
+    """
     over = (-1,) if how == "bin" else (-2, -1)
     exact = spectrogram.double()
-    exact = exact - exact.mean(over, keepdim=True)
+    mean = exact.mean(over, keepdim=True)
     count = math.prod(exact.shape[axis] for axis in over)
-    deviation = torch.linalg.vector_norm(exact, dim=over, keepdim=True) / math.sqrt(count)
-    exact /= torch.where(deviation < SMALLEST_DEVIATION, torch.ones_like(deviation), deviation)
-    return exact.to(spectrogram.dtype)
+    deviation = torch.linalg.vector_norm(exact - mean, dim=over, keepdim=True) / math.sqrt(count)
+    return mean, torch.where(deviation < SMALLEST_DEVIATION, torch.ones_like(deviation), deviation)
 
 
 def extract(waveform: Tensor | np.ndarray, config: FeatureConfig) -> Tensor:
     """The recogniser's input: z-normalised log-Mel, ``(F, T)`` float32. See :func:`log_mel`."""
     return normalise(log_mel(waveform, config), config.normalise)
+
+
+def power_of(spectrogram: np.ndarray, config: FeatureConfig, *, updates: int = 30) -> np.ndarray:
+    """The power spectrum ``(fft // 2 + 1, T)`` whose Mel energies are ``exp(spectrogram)``.
+
+    There are many; this one is smooth and not negative: the filters' own shapes, refined by the
+    multiplicative updates of Lee & Seung (2001) for the Kullback-Leibler divergence *(choice)*.
+
+    Parameters
+    ----------
+    spectrogram
+        Log-Mel, not normalised, ``(F, T)``.
+    """
+    filters = mel_filters(config).numpy()
+    energy = np.exp(np.asarray(spectrogram, np.float64))
+    seen = filters.sum(0)
+    some = seen > 0  # a frequency that no filter passes stays silent
+    filters, seen = filters[:, some], seen[some, None]
+    spread = filters.sum(1, keepdims=True)
+    power = (filters.T / seen) @ (energy / np.maximum(spread, 1e-300))
+    for _ in range(updates):
+        power *= (filters.T @ (energy / np.maximum(filters @ power, 1e-300))) / seen
+    found = np.zeros((config.fft // 2 + 1, energy.shape[1]))
+    found[some] = power
+    return found
+
+
+def waveform_of(
+    spectrogram: np.ndarray, config: FeatureConfig, *, seed: int = 0, iterations: int = 32
+) -> np.ndarray:
+    """Sound whose log-Mel spectrogram is near the given one, ``((T - 1) * hop,)`` float32.
+
+    Phases are found by the fast algorithm of Griffin & Lim (Perraudin 2013) from a seeded random start. The
+    level is that of the spectrogram: it may exceed 1.
+
+    Parameters
+    ----------
+    spectrogram
+        Log-Mel, not normalised, ``(F, T)``.
+    """
+    magnitude = np.sqrt(power_of(spectrogram, config)).astype(np.float32)
+    sound = librosa.griffinlim(
+        magnitude,
+        n_iter=iterations,
+        hop_length=config.hop,
+        win_length=config.window,
+        n_fft=config.fft,
+        random_state=seed,
+    )
+    return np.asarray(sound, np.float32)

@@ -15,9 +15,13 @@ from asr_introspect.features import (
     FRAMES_AT_ONCE,
     FeatureConfig,
     extract,
+    levels,
     log_mel,
+    mel_filters,
     mel_frequencies,
     normalise,
+    power_of,
+    waveform_of,
 )
 from asr_introspect.random import generator
 
@@ -163,3 +167,43 @@ def test_a_tone_lands_in_its_bin() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         FeatureConfig(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("config", [CONFIG, BY_UTTERANCE])
+def test_levels_undo_the_normalisation(config: FeatureConfig) -> None:
+    noise = generator(0, "levels").normal(size=8000).astype(np.float32)
+    plain = log_mel(noise, config)
+    mean, deviation = levels(plain, config.normalise)
+    assert mean.shape == ((128, 1) if config.normalise == "bin" else (1, 1))
+    restored = normalise(plain, config.normalise).double() * deviation + mean
+    torch.testing.assert_close(restored.float(), plain, rtol=0, atol=1e-5)
+
+
+def buzz(seconds: float) -> np.ndarray:
+    """Harmonics of a gliding voice under two resonances, with a little noise."""
+    time = np.arange(round(16000 * seconds)) / 16000
+    phase = 2 * np.pi * np.cumsum(110 + 40 * np.sin(3 * time)) / 16000
+    number = np.arange(1, 60)[:, None]
+    gain = np.exp(-(((number * 120 - 700) / 400) ** 2)) + 0.3 * np.exp(-(((number * 120 - 2200) / 500) ** 2))
+    noise = 1e-3 * generator(0, "buzz").normal(size=len(time))
+    return ((gain * np.sin(number * phase)).sum(0) / 20 + noise).astype(np.float32)
+
+
+def test_power_has_the_mel_energies_asked_for() -> None:
+    wanted = log_mel(buzz(1), CONFIG).numpy()
+    power = power_of(wanted, CONFIG)
+    assert power.shape == (513, wanted.shape[1])
+    assert (power >= 0).all()
+    np.testing.assert_allclose(np.log(mel_filters(CONFIG).numpy() @ power), wanted, atol=0.05)
+
+
+def test_sound_has_the_spectrogram_asked_for() -> None:
+    wanted = log_mel(buzz(1), CONFIG).numpy()
+    sound = waveform_of(wanted, CONFIG, seed=3)
+    assert sound.shape == ((wanted.shape[1] - 1) * CONFIG.hop,)
+    error = np.abs(log_mel(sound, CONFIG).numpy() - wanted).mean()
+    unfitted = np.abs(log_mel(waveform_of(wanted, CONFIG, seed=3, iterations=0), CONFIG).numpy() - wanted)
+    assert error < 0.35
+    assert error < 0.6 * unfitted.mean()
+    np.testing.assert_array_equal(sound, waveform_of(wanted, CONFIG, seed=3))
+    assert (sound != waveform_of(wanted, CONFIG, seed=4)).any()

@@ -9,7 +9,7 @@ import numba
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as machine code that lets other threads run, kept on disk where there is a folder for it."""
+    """The function as machine code that lets other threads run, kept on disk where a folder can be."""
     # contract: a multiplication and an addition may be one instruction; the order of sums stays as written.
     try:
         return numba.njit(function, cache=True, nogil=True, fastmath={"contract"})  # type: ignore[no-any-return]

@@ -147,7 +147,7 @@ class DifferenceErrors:
 def difference_errors(
     moments: Moments, inside: np.ndarray, first: int, utterances: Sequence[UtteranceWindows]
 ) -> PatternErrors:
-    """The standard errors of all groups, from utterances that lie in memory; see :class:`DifferenceErrors`."""
+    """The standard errors of all groups, from utterances in memory; see :class:`DifferenceErrors`."""
     found = DifferenceErrors(moments, inside, first)
     for spoken in utterances:
         found.add(spoken)
@@ -167,8 +167,8 @@ def _deviations_added(
     utterances: np.ndarray,
     added: np.ndarray,
 ) -> None:
-    """One utterance's ``d_u``: ``sum (a - b)^2`` over utterances is ``sum a (a - 2b)`` over those that hold the
-    group, plus ``sum b^2`` over all (``shared``), so that groups that it lacks cost nothing.
+    """One utterance's ``d_u``: ``sum (a - b)^2`` over utterances is ``sum a (a - 2b)`` over those that hold
+    the group, plus ``sum b^2`` over all (``shared``), so that groups that it lacks cost nothing.
     """
     averages, _, positions, channels = squares.shape
     deviation = np.zeros((len(present), channels))

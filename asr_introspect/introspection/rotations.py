@@ -38,7 +38,7 @@ class Thresholds:
     """Family-wise thresholds of ``|mean - average| / standard error``, one per group.
 
     ``threshold`` ``(G,)``, NaN where fewer than two utterances hold the group; ``observed`` ``(G,)``: the
-    largest statistic of each group on the same windows; ``draws``, ``instances`` and ``utterances``: what they
+    largest statistic of each group on the same windows; ``draws``, ``instances``, ``utterances``: what they
     rest on.
     """
 
@@ -140,7 +140,7 @@ def largest_statistics(
     average: Average = "groups",
     threads: int = 1,
 ) -> np.ndarray:
-    """The largest ``|mean - average| / standard error`` of each group's map under given rotations, ``(D, G)``.
+    """The largest ``|mean - average| / standard error`` of each group's map in each draw, ``(D, G)``.
 
     Parameters
     ----------

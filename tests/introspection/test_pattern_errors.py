@@ -92,7 +92,7 @@ def test_the_error_is_the_spread_over_corpora() -> None:
         naive.append(np.sqrt(moments.m2[0] / moments.count[0] ** 2)[:, -FIRST])
     spread = np.std(differences, axis=0).mean()
     assert abs(np.mean(errors) / spread - 1) < 0.1
-    # Letters taken for independent: what the voices share, which the difference does not hold, counts as noise.
+    # Letters taken for independent: what the voices share, and the difference does not hold, is noise there.
     assert np.mean(naive) / spread > 1.5
 
 

@@ -1,4 +1,4 @@
-"""Rotation thresholds: equal to a plain loop, near 5 % on speech without structure, exceeded where there is some."""
+"""Rotation thresholds: equal to a plain loop, near 5 % without structure, exceeded where there is some."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INSIDE = np.array([True, True, True, False])
 
 
 def spoken(random: np.random.Generator, instances: int, frames: int = 30) -> UtteranceWindows:
-    """Noise that is correlated along time and shared within the utterance, labels without any relation to it."""
+    """Noise correlated along time and shared within the utterance, labels without any relation to it."""
     noise = random.normal(size=(frames + 2, CHANNELS))
     rows = noise[:-2] + noise[1:-1] + noise[2:] + random.normal(size=CHANNELS)
     position = np.sort(random.choice(frames, instances, replace=False))
