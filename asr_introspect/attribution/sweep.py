@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -80,6 +81,9 @@ class Sweep:
         self.treatments: list[Treatment] = []
         self.weights: dict[tuple[Node, object], torch.Tensor] = {}
         self._reached = self._above(self.wanted)
+        # What makes maps must not hold the sweep that holds the maps: a batch's values would be freed only by
+        # the collector, and several batches of half a gigabyte pile up until it comes.
+        self.itself: Sweep = weakref.proxy(self)
 
     def _above(self, wanted: tuple[Node, ...]) -> set[Node]:
         """Nodes that depend on a wanted one: all others need no walk."""
@@ -138,8 +142,10 @@ class Sweep:
         match operation:
             case Convolution() | TransposedConvolution() | Dense():
                 if relevance:
-                    return [(operation.source, linear.propagate(self, operation, signal, items, entries))]
-                return [(operation.source, linear.differentiate(self, operation, signal, items))]
+                    return [
+                        (operation.source, linear.propagate(self.itself, operation, signal, items, entries))
+                    ]
+                return [(operation.source, linear.differentiate(self.itself, operation, signal, items))]
             case Identity():
                 return [(operation.source, signal)]
             case Affine():
@@ -159,7 +165,7 @@ class Sweep:
             case Reordering():
                 return [(operation.source, self._reorder(operation, signal, items))]
             case Mixing():
-                return mixing(self, operation, signal, items, entries)
+                return mixing(self.itself, operation, signal, items, entries)
             case _:
                 raise AssertionError(operation)
 
@@ -168,10 +174,12 @@ class Sweep:
     def inside_map(self, node: Node) -> Key:
         """The map of ones at the positions of the sentence (all positions, if there is no padding)."""
 
+        valid = self.valid.get(node)
+
         def make() -> torch.Tensor:
             like = node.tensor
             ones = like.new_ones(len(like), 1, *like.shape[2:])
-            return ones * self.valid[node].to(like.dtype) if node in self.valid else ones
+            return ones if valid is None else ones * valid.to(like.dtype)
 
         return self.maps.define(("inside", node.index), make)
 
@@ -254,7 +262,7 @@ class Sweep:
         return replace(signal, pending=(*signal.pending, key))
 
     def _affine(self, operation: Affine, signal: Signal, items: torch.Tensor, entries: list[Entry]) -> Signal:
-        like = operation.source.tensor
+        like, itself = operation.source.tensor, self.itself
         if self.rules is None:
             key = self.maps.define(("scale", operation.node.index), lambda: operation.scale.expand_as(like))
             return replace(signal, pending=(*signal.pending, key))
@@ -263,11 +271,11 @@ class Sweep:
         (part,) = self.rules[operation.node].parts
 
         def share() -> torch.Tensor:
-            inverse = stabilised_inverse(operation.node.tensor, linear.stabiliser(self, operation, part))
+            inverse = stabilised_inverse(operation.node.tensor, linear.stabiliser(itself, operation, part))
             return operation.scale * like * inverse
 
         def bias_share() -> torch.Tensor:
-            inverse = stabilised_inverse(operation.node.tensor, linear.stabiliser(self, operation, part))
+            inverse = stabilised_inverse(operation.node.tensor, linear.stabiliser(itself, operation, part))
             return (operation.shift * inverse).expand_as(like)
 
         out = signal.total
@@ -337,11 +345,12 @@ class Sweep:
                 for source, factor in zip(operation.sources, operation.factors, strict=True)
             ]
         (part,) = self.rules[node].parts
+        itself = self.itself
         walked: list[tuple[Node, Signal]] = []
         for at, (source, factor) in enumerate(zip(operation.sources, operation.factors, strict=True)):
 
             def share(source: Node = source, factor: float = factor) -> torch.Tensor:
-                inverse = stabilised_inverse(node.tensor, linear.stabiliser(self, operation, part))
+                inverse = stabilised_inverse(node.tensor, linear.stabiliser(itself, operation, part))
                 return factor * source.tensor * inverse
 
             key = self.maps.define(("summand", node.index, at), share)

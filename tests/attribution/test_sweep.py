@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from attribution_nets import deviation, gradients, noise, randomised
@@ -116,6 +119,31 @@ def test_a_chain_never_goes_whole(recogniser: Wav2Letter) -> None:
         found = attribute(recogniser, inputs, TARGETS, lengths=LENGTHS, **options)
         assert len(found.coverage.treatments) > 40
         assert found.coverage.whole == ()
+
+
+@pytest.mark.parametrize("method", ["gradient", "guided-backprop", "lrp"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_is_freed_when_its_walk_ends(kind: str, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By counting references alone: a batch's values can take half a gigabyte, and the collector is late."""
+    kept: list[weakref.ref[object]] = []
+    plain = Session.__post_init__
+
+    def noting(session: Session) -> None:
+        plain(session)
+        kept.extend(weakref.ref(node) for node in session.program.graph.nodes)
+
+    monkeypatch.setattr(Session, "__post_init__", noting)
+    network = random_net(kind, 1, 3)
+    inputs, outputs = size_that_fits(network, 1, 3)
+    gc.collect()
+    gc.disable()
+    try:
+        found = attribute(network, inputs, every_target(outputs, 3), method)
+        assert len(kept) > 3
+        assert all(node() is None for node in kept)
+        assert bool(torch.isfinite(found.windows).all())
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
