@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from asr_introspect.commands.common import Common, Device, MaxUtterances, Seed
-from asr_introspect.commands.introspect import Alignments, show
+from asr_introspect.commands.introspect import Alignments, Lexicon, show
 from asr_introspect.experiments.demo import demo as run_demo
 
 
@@ -22,6 +22,7 @@ def demo(
         ),
     ] = None,
     alignments: Alignments = None,
+    lexicon: Lexicon = None,
     device: Device = "auto",
     seed: Seed = 0,
     max_utterances: MaxUtterances = None,
@@ -30,10 +31,19 @@ def demo(
     """See what this program does: introspect with the bundled recogniser and speech, in a few minutes.
 
     Ten minutes of two synthetic voices, made for this purpose, go through the main job. The last line printed
-    is the page to open. With --corpus the same is done for your own speech.
+    is the page to open. With --corpus the same is done for your own speech; where no phone alignments lie
+    with it and the extra phones is installed, PocketSphinx makes them.
 
     Example: asr-introspect demo --out runs/demo
     """
     show(
-        run_demo(out, corpus, alignments=alignments, device=device, seed=seed, max_utterances=max_utterances)
+        run_demo(
+            out,
+            corpus,
+            alignments=alignments,
+            lexicon=lexicon,
+            device=device,
+            seed=seed,
+            max_utterances=max_utterances,
+        )
     )

@@ -25,8 +25,16 @@ from asr_introspect.progress import say
 Alignments = Annotated[
     Path | None,
     Parameter(
-        help="Folder of TextGrids with tiers words and phones, one per utterance, anywhere below it; if not "
-        "given, the folder alignments of the corpus where there is one. Without any there are no phonemes."
+        help="When phones are spoken: a file or folder of TextGrids, CTM or JSON (seen from names and "
+        "contents), or auto: PocketSphinx aligns English speech (extra phones) and its TextGrids are kept in "
+        "OUT/alignments. If not given, the folder alignments of the corpus where there is one. Without any "
+        "there are no phonemes."
+    ),
+]
+Lexicon = Annotated[
+    Path | None,
+    Parameter(
+        help="With --alignments auto: pronunciations of rare words, lines of a word and its ARPAbet phones."
     ),
 ]
 
@@ -37,6 +45,7 @@ def introspect(
     out: Annotated[Path, Parameter(help="The run folder; report.html in it is the page to look at.")],
     checkpoint: Checkpoint = None,
     alignments: Alignments = None,
+    lexicon: Lexicon = None,
     device: Device = "auto",
     seed: Seed = 0,
     max_utterances: MaxUtterances = None,
@@ -55,6 +64,14 @@ def introspect(
             "part takes as much memory as the whole."
         ),
     ] = None,
+    sketches: Annotated[
+        bool,
+        Parameter(
+            help="Keep a sketch of each instance (256 numbers a layer): distances are then cross-validated "
+            "between halves of the utterances and have intervals and a second null. --no-sketches saves the "
+            "space: 0.8 GB for an hour of speech, at most that."
+        ),
+    ] = True,
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> None:
     """Look inside a recogniser with a corpus: the main job, from speech to report.
@@ -76,12 +93,14 @@ def introspect(
             checkpoint,
             out,
             alignments=alignments,
+            lexicon=lexicon,
             device=device,
             seed=seed,
             max_utterances=max_utterances,
             overwrite=overwrite,
             shard=None if shard is None else as_shard(shard),
             splits=splits or (),
+            sketches=sketches,
         )
     )
 

@@ -110,6 +110,28 @@ def find_alignments(place: Path | str, utterances: Sequence[Utterance]) -> Corpu
     return CorpusAlignments(found, kind, missing, tuple(unreadable))
 
 
+def textgrid_places(utterances: Sequence[Utterance], out: Path) -> dict[str, Path]:
+    """Where the TextGrid of each utterance lies: under the two folders above its sound, or more.
+
+    As many as tell all sound files apart; two never share a place, not even where case is ignored.
+    """
+    parts = [utterance.audio.resolve().parts[1:] for utterance in utterances]
+    folders, most = 2, max(map(len, parts), default=0)
+    while folders < most and len({own[-folders - 1 :] for own in parts}) < len(set(parts)):
+        folders += 1
+    places: dict[str, Path] = {}
+    taken: set[str] = set()
+    for utterance, own in zip(utterances, parts, strict=True):
+        place = out.joinpath(*own[-folders - 1 : -1])
+        name, number = utterance.audio.stem, 1
+        while str(place / name).casefold() in taken:
+            number += 1
+            name = f"{utterance.audio.stem} ({number})"
+        taken.add(str(place / name).casefold())
+        places[utterance.name] = place / f"{name}.TextGrid"
+    return places
+
+
 def _files(place: Path) -> tuple[str, list[Path]]:
     """The kind of alignments at a place and the files that hold them, in order of their paths."""
     if place.is_file():

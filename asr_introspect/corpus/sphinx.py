@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from asr_introspect.corpus.alignment_files import textgrid_places
 from asr_introspect.corpus.alignments import Alignment, read_textgrid, write_textgrid
 from asr_introspect.corpus.audio import SAMPLE_RATE, read_audio
 from asr_introspect.corpus.pronunciations import SOURCES, Lexicon, Pronunciation, missing_extra, pronounce
@@ -233,28 +234,6 @@ def align_corpus_phones(
         )
         say(f"{len(guessed):,} words not in PocketSphinx's dictionary: {counted}")
     return found
-
-
-def textgrid_places(utterances: Sequence[Utterance], out: Path) -> dict[str, Path]:
-    """Where the TextGrid of each utterance lies: under the two folders above its sound, or more.
-
-    As many as tell all sound files apart; two never share a place, not even where case is ignored.
-    """
-    parts = [utterance.audio.resolve().parts[1:] for utterance in utterances]
-    folders, most = 2, max(map(len, parts), default=0)
-    while folders < most and len({own[-folders - 1 :] for own in parts}) < len(set(parts)):
-        folders += 1
-    places: dict[str, Path] = {}
-    taken: set[str] = set()
-    for utterance, own in zip(utterances, parts, strict=True):
-        place = out.joinpath(*own[-folders - 1 : -1])
-        name, number = utterance.audio.stem, 1
-        while str(place / name).casefold() in taken:
-            number += 1
-            name = f"{utterance.audio.stem} ({number})"
-        taken.add(str(place / name).casefold())
-        places[utterance.name] = place / f"{name}.TextGrid"
-    return places
 
 
 def _aligned_before(utterances: Sequence[Utterance], places: Mapping[str, Path]) -> dict[str, Alignment]:

@@ -28,7 +28,7 @@ from asr_introspect.experiments.gathered import Gathered
 from asr_introspect.experiments.inputs import as_corpus, as_recogniser, model_hash
 from asr_introspect.experiments.pass_plan import Pass
 from asr_introspect.experiments.pass_rows import all_rows
-from asr_introspect.experiments.phones import phones_of
+from asr_introspect.experiments.phones import phone_source, phones_in_run, read_phones
 from asr_introspect.experiments.profile_pass import streamed
 from asr_introspect.experiments.report import report
 from asr_introspect.experiments.run_tables import corpus_record, model_record
@@ -72,6 +72,7 @@ def introspect(
     out: Path | str | None = None,
     *,
     alignments: Path | str | None = None,
+    lexicon: Path | str | None = None,
     device: str = "auto",
     seed: int = 0,
     max_utterances: int | None = None,
@@ -93,8 +94,12 @@ def introspect(
     out
         The run folder; a temporary one if not given.
     alignments
-        Folder of TextGrids; if not given, the corpus's own ``alignments`` where it has one. Without any there
-        are no phonemes.
+        Phone alignments, a file or a folder (TextGrids, CTM, JSON; see
+        :mod:`~asr_introspect.corpus.alignment_files`); if not given, the corpus's own ``alignments`` where it
+        has some. ``auto``: PocketSphinx aligns English speech (extra ``phones``); its TextGrids are kept in
+        ``out/alignments``. Without any there are no phonemes.
+    lexicon
+        For ``auto``: pronunciations of words that PocketSphinx's dictionary lacks.
     overwrite
         Replace what the folder holds of another run.
     shard
@@ -116,14 +121,15 @@ def introspect(
     recogniser = as_recogniser(checkpoint, device)
     speech = as_corpus(corpus, max_utterances)
     skipped = list(speech.skipped)
-    phones, place = phones_of(corpus, alignments, speech, skipped)
+    source = phone_source(corpus, alignments, lexicon, of_shard=shard is not None)
+    phones = read_phones(source, speech)
     model_path = None if isinstance(checkpoint, Recogniser) else Path(checkpoint or bundled("reference"))
     corpus_path = None if isinstance(corpus, Corpus) else Path(corpus)
     identity = {"checkpoint": model_hash(recogniser, model_path), "corpus": corpus_sha256(speech)}
     settings: dict[str, Any] = {
         "checkpoint": None if model_path is None else str(model_path),
         "corpus": None if corpus_path is None else str(corpus_path),
-        "alignments": None if place is None else str(place),
+        **source.settings(phones),
         "device": str(recogniser.device),
         "max_utterances": max_utterances,
         "seed": seed,
@@ -131,16 +137,19 @@ def introspect(
         "splits": list(splits),
     }
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="asr-introspect-"))
-    plan = Pass(
-        recogniser,
-        speech.utterances,
-        phones,
-        spectrograms,
-        slice_seconds=pass_plan.SLICE_SECONDS,
-        shard=checked_shard(shard),
-        splits=checked_splits(splits),
-    )
+    numbered, split = checked_shard(shard), checked_splits(splits)
     with run_folder(folder, "introspect", settings, identity, seed=seed, argv=argv, overwrite=overwrite):
+        phones = phones_in_run(source, phones, speech, folder)
+        skipped += phones.skipped
+        plan = Pass(
+            recogniser,
+            speech.utterances,
+            phones.alignments,
+            spectrograms,
+            slice_seconds=pass_plan.SLICE_SECONDS,
+            shard=numbered,
+            splits=split,
+        )
         work = _work(folder, {"identity": identity, "settings": settings})
         rows = all_rows(plan, [part for _, part in streamed(plan, work)])
         skipped += rows.skipped
@@ -159,7 +168,8 @@ def introspect(
         synthetic = _is_bundled(corpus_path, "demo")
         write_json(
             folder / "corpus.json",
-            corpus_record(speech, corpus_path, synthetic, rows.utterances, skipped, seed),
+            corpus_record(speech, corpus_path, synthetic, rows.utterances, skipped, seed)
+            | {"phones": phones.summary()},
         )
         findings = _look_inside(Gathered(plan, rows, work, folder, seed))
     return Introspection(folder, report(folder), tuple(findings), *counts, tuple(skipped))

@@ -47,6 +47,10 @@ class Phones:
     record: Mapping[str, Any] = field(default_factory=lambda: {"source": None})
     skipped: tuple[Skipped, ...] = ()
 
+    def summary(self) -> dict[str, Any]:
+        """The record with the number of utterances without phones in place of their names."""
+        return {**self.record, "missing": len(self.record.get("missing", ()))}
+
 
 @dataclass(frozen=True)
 class PhoneSource:
@@ -69,9 +73,9 @@ class PhoneSource:
     lexicon_sha256: str = ""
     asked: bool = False
 
-    def settings(self) -> dict[str, str | None]:
-        """What of it determines a run's numbers."""
-        own = {"alignments": None if self.place is None else str(self.place)}
+    def settings(self, read: Phones) -> dict[str, str | None]:
+        """What of it determines a run's numbers: the place only where phones were read from it."""
+        own = {"alignments": AUTO if self.place == AUTO else read.record.get("place")}
         return own | ({"lexicon": self.lexicon_sha256} if self.lexicon is not None else {})
 
 
@@ -168,6 +172,14 @@ def _counts(alignments: Mapping[str, Alignment]) -> dict[str, int]:
     }
 
 
+def phones_in_run(source: PhoneSource, read: Phones, speech: Corpus, folder: Path) -> Phones:
+    """The phones that were read, or those of :func:`align_in_run`; ``folder/phones.json`` says which."""
+    if source.place == AUTO:
+        return align_in_run(source, speech, folder)
+    write_json(folder / RECORD, read.record)
+    return read
+
+
 def align_in_run(source: PhoneSource, speech: Corpus, folder: Path, workers: int | None = None) -> Phones:
     """Phones by PocketSphinx, kept as TextGrids in ``folder/alignments``; what is there already is read.
 
@@ -215,14 +227,3 @@ def _guesses(found: PhoneAlignments) -> Sequence[tuple[str, str, str, int]]:
         (word, " ".join(each.phones), each.source, found.spoken[word])
         for word, each in sorted(found.guessed.items())
     ]
-
-
-def phones_of(
-    corpus: Path | str | Corpus, alignments: Path | str | None, speech: Corpus, skipped: list[Skipped]
-) -> tuple[Mapping[str, Alignment], Path | None]:
-    """The phone alignments that were named, or that lie with the corpus; none is no error unless named."""
-    source = phone_source(corpus, alignments)
-    found = read_phones(source, speech)
-    skipped.extend(found.skipped)
-    place = source.place if isinstance(source.place, Path) else None
-    return found.alignments, place if found.alignments else None

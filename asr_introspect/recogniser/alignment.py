@@ -133,7 +133,7 @@ def _best_states(scores: np.ndarray, states: np.ndarray, skips: np.ndarray) -> t
     return path, total
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as machine code, kept on disk where there is a folder for it."""
     try:
         return numba.njit(function, cache=True, nogil=True)  # type: ignore[no-any-return]
@@ -141,7 +141,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(function, nogil=True)  # type: ignore[no-any-return]
 
 
-_viterbi = _compiled(_best_states)
+_viterbi = compiled(_best_states)
 
 
 def align_targets(logits: Tensor | np.ndarray, targets: Sequence[int], blank: int = 0) -> list[Span]:

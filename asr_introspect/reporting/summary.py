@@ -57,6 +57,14 @@ class SummaryView:
     files: tuple[File, ...]
 
 
+GUESSED_BY = {
+    "lexicon": "the user's lexicon",
+    "cmudict": "the CMU dictionary",
+    "gruut": "gruut's lexicon",
+    "model": "a letter-to-phone model",
+}
+"""Whose word it is how a word is pronounced that PocketSphinx's dictionary lacks."""
+
 HOLDS = {
     "findings.json": "the findings with their numbers",
     "corpus.json": "speakers and error rates",
@@ -68,6 +76,8 @@ HOLDS = {
     "lags.csv": "lags per method, layer and letter",
     "offset_table.csv": "alignment methods and controls on the same letters",
     "skipped.csv": "what was left out, and why",
+    "phones.json": "which alignment the phones come from",
+    "pronunciations.csv": "pronunciations of words that PocketSphinx did not know",
     "clusters.csv": "silhouettes, nulls, cophenetic correlations",
     "clusters.h5": "distances and trees",
     "patterns.h5": "mean aligned windows, counts, variances",
@@ -170,7 +180,37 @@ def _speech_facts(corpus: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         facts.append(("Speech", f"{amount}, {counted(number(corpus.get('speakers')), 'speaker')}"))
     if np.isfinite(number(corpus.get("skipped"))):
         facts.append(("Skipped", counted(number(corpus["skipped"]), "item")))
+    if isinstance(corpus.get("phones"), Mapping):
+        facts.append(("Phones", _phones_fact(corpus["phones"])))
     return tuple(facts)
+
+
+def _phones_fact(phones: Mapping[str, Any]) -> str:
+    """Which alignment the phones come from, how many there are and how many words' phones are guesses."""
+    source = phones.get("source")
+    if not source:
+        return "no phone alignments: letters only"
+    amount = (
+        f"{counted(number(phones.get('phones')), 'phone')} in "
+        f"{counted(number(phones.get('utterances')), 'utterance')}"
+    )
+    missing = number(phones.get("missing"))
+    without = f", none for {counted(missing, 'utterance')}" if missing > 0 else ""
+    if source != "PocketSphinx":
+        return f"{source}, {phones.get('place')}; {amount}{without}"
+    own = [f"aligned by PocketSphinx {phones.get('version')}; {amount}{without}"]
+    if np.isfinite(shift := number(phones.get("shifted_seconds"))):
+        own.append(f"boundaries moved {1000 * shift:.0f} ms later, by which it is known to be early")
+    pronunciations = phones.get("pronunciations") or {}
+    guesses = ", ".join(
+        f"{number(pronunciations.get(name)):,.0f} by {said}"
+        for name, said in GUESSED_BY.items()
+        if number(pronunciations.get(name)) > 0
+    )
+    if guesses:
+        share = percent(number(phones.get("guessed_share")))
+        own.append(f"{share} of the spoken words are not in its dictionary: pronounced {guesses}")
+    return "; ".join(own)
 
 
 def _rate(name: str, found: Any, unit: str) -> Rate | None:

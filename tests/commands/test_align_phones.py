@@ -37,13 +37,19 @@ def test_what_it_writes_is_what_train_and_introspect_read(demo: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "flags", [["--phones", "--checkpoint", "some.safetensors"], ["--lexicon", "words.txt"]]
+    ("flags", "message"),
+    [
+        (["--phones", "--checkpoint", "some.safetensors"], "--checkpoint cannot be used here"),
+        (["--phones", "--spans", "spikes"], "--spans cannot be used here"),
+        (["--spans", "spikes"], "--spans cannot be used here"),
+        (["--lexicon", "words.txt"], "the recogniser emits letters"),
+    ],
 )
 def test_flags_that_do_not_go_together(
-    flags: list[str], demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flags: list[str], message: str, demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["align", "--corpus", str(demo), "--out", str(tmp_path / "a.jsonl"), *flags]) == 2
-    assert "cannot be used here" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_line_of_another_form_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr_introspect.corpus.alignment_files import read_alignments
+from asr_introspect.corpus.alignment_files import read_alignments, textgrid_places
 from asr_introspect.corpus.alignments import Alignment, without_stress
 from asr_introspect.corpus.audio import read_audio
 from asr_introspect.corpus.reading import alignments_folder, read_corpus
 from asr_introspect.corpus.records import Segment, Utterance
-from asr_introspect.corpus.sphinx import PhoneAligner, align_corpus_phones, align_phones, textgrid_places
+from asr_introspect.corpus.sphinx import PhoneAligner, align_corpus_phones, align_phones
 from asr_introspect.errors import IntrospectError
 from tests.conftest import CorpusMaker
 
