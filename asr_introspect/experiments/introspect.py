@@ -79,6 +79,7 @@ def introspect(
     overwrite: bool = False,
     shard: tuple[int, int] | None = None,
     splits: Sequence[str] = (),
+    sketches: bool = True,
     spectrograms: Spectrograms | None = None,
     argv: Sequence[str] | None = None,
 ) -> Introspection:
@@ -109,6 +110,8 @@ def introspect(
         Profiles are also made of parts of each group: ``right`` (right and wrong letters), ``speaker``,
         ``sex``. Their groups are named ``C|right``; they are outside averages and statistics. Each part takes
         as much memory as the whole.
+    sketches
+        Keep a sketch of each instance: cross-validated distances, nulls and intervals are made from them.
     spectrograms
         Where inputs come from in place of sound, by the utterance's place in the corpus.
 
@@ -135,6 +138,7 @@ def introspect(
         "seed": seed,
         "shard": None if shard is None else list(shard),
         "splits": list(splits),
+        "sketches": sketches,
     }
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="asr-introspect-"))
     numbered, split = checked_shard(shard), checked_splits(splits)
@@ -149,6 +153,7 @@ def introspect(
             slice_seconds=pass_plan.SLICE_SECONDS,
             shard=numbered,
             splits=split,
+            sketch_seed=seed if sketches else None,
         )
         work = _work(folder, {"identity": identity, "settings": settings})
         rows = all_rows(plan, [part for _, part in streamed(plan, work)])

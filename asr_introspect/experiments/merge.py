@@ -57,9 +57,12 @@ def merge(out: Path | str, parts: Sequence[Path | str], *, overwrite: bool = Fal
         if work.exists():
             shutil.rmtree(work)
         (work / "slices").mkdir(parents=True)
+        (work / "sketches").mkdir()
         for place, _, _ in shards:
             for rows in sorted((place / "work" / "slices").glob("*.*")):
                 shutil.copyfile(rows, work / "slices" / rows.name)
+            for sketches in sorted((place / "work" / "sketches").glob("*.h5")):
+                shutil.copyfile(sketches, work / "sketches" / sketches.name)
         _merge_moments(work, [place / "work" for place, _, _ in shards])
         write_json(work / "plan.json", {"identity": identity, "settings": settings})
     if settings["checkpoint"] is None or settings["corpus"] is None:
@@ -73,6 +76,7 @@ def merge(out: Path | str, parts: Sequence[Path | str], *, overwrite: bool = Fal
         seed=settings["seed"],
         max_utterances=settings["max_utterances"],
         splits=settings["splits"],
+        sketches=settings["sketches"],
         overwrite=overwrite,
     )
 

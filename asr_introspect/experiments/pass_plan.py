@@ -44,6 +44,9 @@ class Pass:
     splits
         What groups are also split by (:data:`SPLITS`): for letter C and ``right`` there are then also
         ``C|right`` and ``C|wrong``.
+    sketch_seed
+        The seed of the bins and signs of sketches, and of which utterances leave some in a long corpus; None:
+        no sketches.
     """
 
     recogniser: Recogniser
@@ -55,6 +58,7 @@ class Pass:
     gradient: bool = True
     shard: tuple[int, int] = (1, 1)
     splits: tuple[str, ...] = ()
+    sketch_seed: int | None = None
 
     @functools.cached_property
     def layout(self) -> dict[str, Cone]:
