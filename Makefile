@@ -49,5 +49,5 @@ $(VENV)/installed: pyproject.toml setup.py constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/installed-for-tests: pyproject.toml setup.py constraints.txt | $(BIN)/python
-	$(INSTALL) '.[test,phones,peers]'
+	$(INSTALL) '.[test,phones,peers,beam]'
 	@touch $@ $(VENV)/installed

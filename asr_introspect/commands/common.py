@@ -44,6 +44,21 @@ Device = Annotated[
     Parameter(help="Where to compute; auto takes a GPU where there is one."),
 ]
 Seed = Annotated[int, Parameter(help="Seed of everything that is drawn at random: same seed, same numbers.")]
+DecoderName = Annotated[
+    Literal["greedy", "beam"],
+    Parameter(
+        help="greedy: in each step of 20 ms the likeliest symbol, repeats merged, blanks dropped. beam: the "
+        "likeliest text over all paths, with --language-model if given (needs the extra beam: pip install "
+        "'asr-introspect[beam]'). For reading only: what is looked into never passes a language model."
+    ),
+]
+LanguageModel = Annotated[
+    Path | None,
+    Parameter(
+        help="For --decoder beam: an n-gram model of letters, an ARPA file whose words are single letters "
+        "and | for the space, as recipes/librispeech/language_model.py estimates it from transcripts."
+    ),
+]
 MaxUtterances = Annotated[
     int | None, Parameter(help="Stop reading the corpus after so many usable utterances.")
 ]

@@ -9,11 +9,21 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from asr_introspect.commands.common import Checkpoint, Common, CorpusPath, Device, MaxUtterances, Seed
+from asr_introspect.commands.common import (
+    Checkpoint,
+    Common,
+    CorpusPath,
+    DecoderName,
+    Device,
+    LanguageModel,
+    MaxUtterances,
+    Seed,
+)
 from asr_introspect.corpus.skipped import say_skipped
 from asr_introspect.experiments.evaluate import Evaluation
 from asr_introspect.experiments.evaluate import evaluate as evaluate_corpus
 from asr_introspect.progress import printable
+from asr_introspect.recogniser.beam import BeamConfig
 from asr_introspect.recogniser.scoring import ErrorRate
 
 
@@ -21,6 +31,9 @@ def evaluate(
     *,
     corpus: CorpusPath,
     checkpoint: Checkpoint = None,
+    decoder: DecoderName = "greedy",
+    language_model: LanguageModel = None,
+    beam: BeamConfig = BeamConfig(),  # noqa: B008 - frozen
     device: Device = "auto",
     seed: Seed = 0,
     max_utterances: MaxUtterances = None,
@@ -37,10 +50,20 @@ def evaluate(
     more the interval is over speakers; with fewer it is over utterances within speakers, and holds for these
     speakers only.
 
+    --decoder beam --language-model letters.arpa shows what a language model adds to the recogniser alone.
+
     Example: asr-introspect evaluate --corpus LibriSpeech/dev-clean
     """
     found = evaluate_corpus(
-        corpus, checkpoint, device=device, seed=seed, max_utterances=max_utterances, out=out
+        corpus,
+        checkpoint,
+        decoder=decoder,
+        language_model=language_model,
+        beam=beam,
+        device=device,
+        seed=seed,
+        max_utterances=max_utterances,
+        out=out,
     )
     say_skipped(found.skipped)
     print(table(found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from asr_introspect.corpus.records import Corpus, Skipped, Utterance
 from asr_introspect.errors import IntrospectError
 from asr_introspect.experiments.inputs import as_corpus, as_recogniser, checkpoint_name
 from asr_introspect.files import writing
+from asr_introspect.recogniser.beam import BeamConfig, choose_decoder
 from asr_introspect.recogniser.checkpoint import Recogniser
-from asr_introspect.recogniser.decoding import greedy_batch, text
+from asr_introspect.recogniser.decoding import text
 from asr_introspect.recogniser.passes import forward_pass
 from asr_introspect.recogniser.scoring import ENOUGH_SPEAKERS, ErrorRate, edit_distance, error_rate
 
@@ -52,6 +53,7 @@ class Evaluation:
     """A recogniser's error rates on a corpus."""
 
     checkpoint: str
+    decoding: Mapping[str, Any]
     letter_error: ErrorRate
     word_error: ErrorRate
     speakers: tuple[SpeakerScore, ...]
@@ -81,6 +83,7 @@ class Evaluation:
             "words": self.word_error.length,
             "skipped": len(self.skipped),
             "checkpoint": self.checkpoint,
+            **self.decoding,
         }
 
 
@@ -92,12 +95,15 @@ def evaluate(
     corpus: Path | str | Corpus,
     checkpoint: Path | str | Recogniser | None = None,
     *,
+    decoder: str = "greedy",
+    language_model: Path | str | None = None,
+    beam: BeamConfig = BeamConfig(),  # noqa: B008 - frozen
     device: str = "auto",
     seed: int = 0,
     max_utterances: int | None = None,
     out: Path | str | None = None,
 ) -> Evaluation:
-    """Letter and word error of greedy decoding over a corpus.
+    """Letter and word error over a corpus.
 
     Edits over reference characters (spaces and apostrophes included), summed over utterances; intervals by
     :func:`~asr_introspect.recogniser.scoring.error_rate`.
@@ -106,32 +112,46 @@ def evaluate(
     ----------
     checkpoint
         The bundled reference if not given.
+    decoder, language_model, beam
+        See :func:`~asr_introspect.recogniser.beam.choose_decoder`.
     out
         Where to write a CSV with a row per utterance.
 
     Raises
     ------
     IntrospectError
-        Nothing of the corpus can be used, the recogniser does not spell text, or ``out`` cannot be written.
+        Nothing of the corpus can be used, the recogniser does not spell text, the language model cannot be
+        used, or ``out`` cannot be written.
     """
     recogniser = as_recogniser(checkpoint, device)
     if not recogniser.symbols.spells_text:
         raise IntrospectError("the recogniser's symbols are not letters: it has no letter and word error")
+    decode = choose_decoder(recogniser.symbols, decoder, language_model, beam)
     speech = as_corpus(corpus, max_utterances)
     skipped = list(speech.skipped)
     scores: dict[int, UtteranceScore] = {}
     for forward in forward_pass(recogniser, speech.utterances, skipped=skipped, what="evaluate"):
-        decoded = greedy_batch(forward.logits, forward.lengths, recogniser.symbols.blank)
-        for position, utterance, classes in zip(forward.positions, forward.utterances, decoded, strict=True):
-            scores[position] = score(utterance, text(classes, recogniser.symbols))
+        heard = [text(decode(logits), recogniser.symbols) for logits in forward.valid_logits()]
+        for position, utterance, hypothesis in zip(forward.positions, forward.utterances, heard, strict=True):
+            scores[position] = score(utterance, hypothesis)
     if not scores:
         raise IntrospectError(f"no utterance could be scored; all {len(skipped)} were skipped")
     ordered = tuple(scores[position] for position in sorted(scores))
     letter_error, word_error = _rates(ordered, seed)
     if out is not None:
         _write_scores(out, ordered)
-    name = checkpoint_name(checkpoint)
-    return Evaluation(name, letter_error, word_error, _by_speaker(ordered, seed), ordered, tuple(skipped))
+    decoding: dict[str, Any] = {"decoder": decoder}
+    if decoder == "beam":
+        decoding |= {"language_model": str(language_model) if language_model else None, "beam": asdict(beam)}
+    return Evaluation(
+        checkpoint_name(checkpoint),
+        decoding,
+        letter_error,
+        word_error,
+        _by_speaker(ordered, seed),
+        ordered,
+        tuple(skipped),
+    )
 
 
 def score(utterance: Utterance, hypothesis: str) -> UtteranceScore:

@@ -11,8 +11,9 @@ from asr_introspect.corpus.entries import Notes
 from asr_introspect.corpus.records import Skipped, Utterance
 from asr_introspect.experiments.inputs import as_recogniser
 from asr_introspect.files import write_text
+from asr_introspect.recogniser.beam import BeamConfig, choose_decoder
 from asr_introspect.recogniser.checkpoint import Recogniser
-from asr_introspect.recogniser.decoding import greedy_batch, text
+from asr_introspect.recogniser.decoding import text
 from asr_introspect.recogniser.passes import forward_pass
 
 
@@ -32,11 +33,14 @@ def transcribe(
     files: Sequence[Path | str],
     checkpoint: Path | str | Recogniser | None = None,
     *,
+    decoder: str = "greedy",
+    language_model: Path | str | None = None,
+    beam: BeamConfig = BeamConfig(),  # noqa: B008 - frozen
     device: str = "auto",
     out: Path | str | None = None,
     skipped: list[Skipped] | None = None,
 ) -> list[Transcription]:
-    """The greedy transcription of each file, in the order given.
+    """The transcription of each file, in the order given.
 
     Parameters
     ----------
@@ -44,6 +48,8 @@ def transcribe(
         Sound files of any length; those above 60 s go through the network in overlapping pieces.
     checkpoint
         The bundled reference if not given.
+    decoder, language_model, beam
+        See :func:`~asr_introspect.recogniser.beam.choose_decoder`.
     out
         Where to write the lines ``path<TAB>text``.
     skipped
@@ -52,9 +58,10 @@ def transcribe(
     Raises
     ------
     IntrospectError
-        A file cannot be used, the checkpoint cannot be used, or ``out`` cannot be written.
+        A file, the checkpoint or the language model cannot be used, or ``out`` cannot be written.
     """
     recogniser = as_recogniser(checkpoint, device)
+    decode = choose_decoder(recogniser.symbols, decoder, language_model, beam)
     utterances, notes = [], Notes()
     for path in files:
         try:
@@ -69,9 +76,8 @@ def transcribe(
     notes.say()
     heard: dict[int, str] = {}
     for forward in forward_pass(recogniser, utterances, skipped=skipped, what="transcribe"):
-        decoded = greedy_batch(forward.logits, forward.lengths, recogniser.symbols.blank)
-        for position, classes in zip(forward.positions, decoded, strict=True):
-            heard[position] = text(classes, recogniser.symbols)
+        for position, logits in zip(forward.positions, forward.valid_logits(), strict=True):
+            heard[position] = text(decode(logits), recogniser.symbols)
     found = [Transcription(utterances[position].audio, heard[position]) for position in sorted(heard)]
     if out is not None:
         write_text(out, "".join(f"{each.line()}\n" for each in found))

@@ -55,6 +55,10 @@ class Forward:
     logits: Tensor
     activations: dict[str, Tensor]
 
+    def valid_logits(self) -> list[Tensor]:
+        """Each utterance's own logits, ``(V, U)``."""
+        return [logits[:, : int(length)] for logits, length in zip(self.logits, self.lengths, strict=True)]
+
 
 def layer_names(layers: Sequence[str | int]) -> tuple[str, ...]:
     """Layers by name: ``input``, ``layer1`` to ``layer12``, or 0 to 12.
@@ -189,16 +193,29 @@ def _input(
 ) -> Tensor | IntrospectError:
     """The spectrogram ``(F, T)`` of an utterance, or why it cannot be used."""
     try:
-        if spectrograms is not None:
-            found = spectrograms(position)
-        else:
-            waveform = torch.as_tensor(read_audio(utterance.audio, recogniser.features.sample_rate))
-            found = extract(waveform.to(recogniser.device), recogniser.features)
+        return input_of(recogniser, utterance, position, spectrograms)
     except IntrospectError as error:
         return error
+
+
+def input_of(
+    recogniser: Recogniser, utterance: Utterance, position: int, spectrograms: Spectrograms | None = None
+) -> Tensor:
+    """The normalised spectrogram ``(F, T)`` of the utterance at a position of a pass: what the network reads.
+
+    Raises
+    ------
+    IntrospectError
+        Its sound cannot be used: unreadable, empty, not finite, shorter than one step.
+    """
+    if spectrograms is not None:
+        found = spectrograms(position)
+    else:
+        waveform = torch.as_tensor(read_audio(utterance.audio, recogniser.features.sample_rate))
+        found = extract(waveform.to(recogniser.device), recogniser.features)
     if found.shape[-1] < recogniser.step_frames:
         milliseconds = 1000 * recogniser.step_frames * recogniser.features.frame_seconds
-        return AudioError(utterance.audio, f"shorter than one output step ({milliseconds:.0f} ms)")
+        raise AudioError(utterance.audio, f"shorter than one output step ({milliseconds:.0f} ms)")
     return found
 
 

@@ -107,6 +107,33 @@ def test_align_writes_lines_and_textgrids(
     assert len(list((tmp_path / "grids").iterdir())) == 3
 
 
+@pytest.mark.parametrize("command", ["evaluate", "transcribe"])
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (["--decoder", "best"], 2, "greedy"),
+        (["--language-model", "lm.arpa"], 2, "a language model needs the beam decoder: --decoder beam"),
+        (["--decoder", "beam", "--language-model", "missing.arpa"], 1, "cannot read missing.arpa"),
+        (["--decoder", "beam", "--beam.size", "0"], 2, "a beam search needs a size"),
+    ],
+)
+def test_decoders_that_cannot_be_had(
+    capsys: pytest.CaptureFixture[str],
+    make_corpus: Maker,
+    checkpoint: str,
+    command: str,
+    flags: list[str],
+    code: int,
+    said: str,
+) -> None:
+    root = make_corpus(TEXTS)
+    given = ["--corpus", root] if command == "evaluate" else [root / "1" / "1" / "1-1-0000.wav"]
+    found, out, err = run(capsys, command, *given, "--checkpoint", checkpoint, *flags)
+    assert (found, out) == (code, "")
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
 @pytest.mark.parametrize("command", ["evaluate", "align", "transcribe"])
 @pytest.mark.parametrize(
     ("flags", "code", "said"),

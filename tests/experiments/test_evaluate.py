@@ -15,7 +15,8 @@ from asr_introspect.corpus.reading import read_corpus
 from asr_introspect.errors import IntrospectError
 from asr_introspect.experiments.evaluate import evaluate
 from asr_introspect.experiments.transcribe import transcribe
-from asr_introspect.recogniser.symbols import phonemes
+from asr_introspect.recogniser.ngrams import estimate
+from asr_introspect.recogniser.symbols import letters, phonemes
 from tests.experiments.recognisers import tiny_recogniser
 
 TEXTS = {
@@ -108,3 +109,22 @@ def test_max_utterances_and_other_symbols(tmp_path: Path, make_corpus: Callable[
     assert len(evaluate(read_corpus(root), recogniser, max_utterances=2).utterances) == 2
     with pytest.raises(IntrospectError, match="not letters"):
         evaluate(root, tiny_recogniser(tmp_path, phonemes()))
+
+
+def test_a_language_model_that_knows_the_texts_helps_even_a_recogniser_that_knows_nothing(
+    tmp_path: Path, make_corpus: Callable[..., Path]
+) -> None:
+    pytest.importorskip("flashlight.lib.text.decoder")
+    recogniser, corpus = tiny_recogniser(tmp_path), read_corpus(make_corpus(TEXTS))
+    estimate(TEXTS.values(), letters().symbols[1:], order=5).write(tmp_path / "lm.arpa")
+    greedy = evaluate(corpus, recogniser)
+    found = evaluate(corpus, recogniser, decoder="beam", language_model=tmp_path / "lm.arpa")
+    assert found.letter_error.edits < greedy.letter_error.edits
+    assert greedy.summary()["decoder"] == "greedy"
+    assert found.summary()["decoder"] == "beam"
+    assert found.summary()["language_model"] == str(tmp_path / "lm.arpa")
+    assert found.summary()["beam"]["size"] == 50
+    heard = transcribe([utterance.audio for utterance in corpus.utterances], recogniser, decoder="beam")
+    alone = evaluate(corpus, recogniser, decoder="beam")
+    assert [score.hypothesis for score in alone.utterances] == [each.text for each in heard]
+    assert alone.summary()["language_model"] is None
