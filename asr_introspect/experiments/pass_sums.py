@@ -15,58 +15,84 @@ from asr_introspect.errors import IntrospectError
 from asr_introspect.experiments.pass_labels import Windows
 from asr_introspect.experiments.pass_plan import Pass
 from asr_introspect.files import writing
-from asr_introspect.introspection.cones import Cone
-from asr_introspect.introspection.moments import Moments, Sums, in_threads, merge
+from asr_introspect.introspection.moments import (
+    Activations,
+    Moments,
+    WindowSet,
+    merge,
+    together,
+    window_moments,
+)
 from asr_introspect.introspection.profiles import Key, read_exact, write_moments
 from asr_introspect.recogniser.network import LAYERS
 from asr_introspect.recogniser.passes import INPUT, Forward
 
-MomentsByLayer = dict[tuple[Key, str], Moments]
 
-
-def layer_rows(forward: Forward, layer: str) -> np.ndarray:
-    """Activations of a batch with positions as rows, ``(B, T, C)``; the logits centred over the symbols."""
+def layer_values(forward: Forward, layer: str) -> np.ndarray:
+    """Activations of a batch ``(B, C, T)``; the logits centred over the symbols."""
     values = forward.activations[layer]
     if layer == LAYERS[-1]:
         values = values - values.mean(1, keepdim=True)
-    return values.transpose(1, 2).contiguous().cpu().numpy()
+    return values.cpu().contiguous().numpy()
 
 
-class BatchSums:
-    """The sums of one slice as its batches come."""
+def layer_rows(forward: Forward, layer: str) -> np.ndarray:
+    """The same with positions as rows, ``(B, T, C)``, contiguous."""
+    return np.ascontiguousarray(layer_values(forward, layer).transpose(0, 2, 1))
+
+
+class SliceSums:
+    """What the batches of one slice add up to.
+
+    Activations of layers whose windows overlap are kept until the slice is through, half a megabyte for a
+    second of speech: a layer's sums over hundreds of groups are then in memory for that layer alone. Layers
+    whose windows are one position are summed at once.
+    """
 
     def __init__(self, plan: Pass) -> None:
         self.plan = plan
-        self.sums: dict[tuple[Key, str], Sums] = {}
+        self.batches: dict[str, list[Activations]] = {layer: [] for layer in plan.layout}
+        self.windows: dict[str, dict[Key, list[WindowSet]]] = {layer: {} for layer in plan.layout}
+        self.summed: dict[str, dict[Key, Moments]] = {}
 
     def add(self, forward: Forward, windows: Sequence[Windows]) -> None:
-        """Adds the windows of a batch, and of the parts of their groups, layers side by side."""
+        """Adds the windows of a batch, and of the parts of their groups."""
         grouped = [(some, *_with_splits(self.plan, some)) for some in windows]
-
-        def add(layer: str, cone: Cone) -> None:
-            rows = layer_rows(forward, layer)
+        for layer, cone in self.plan.layout.items():
             lengths = (forward.frames if layer == INPUT else forward.lengths).numpy()
+            number = len(self.batches[layer])
+            self.batches[layer].append(Activations(layer_values(forward, layer), lengths))
             for some, chosen, group in grouped:
-                sums = self._sums(some.key, cone, rows, lengths)
-                sums.add(rows, some.item[chosen], some.positions[layer][chosen], lengths, group)
+                own = WindowSet(
+                    self.plan.groups(some.key),
+                    np.full(len(chosen), number),
+                    some.item[chosen],
+                    some.positions[layer][chosen],
+                    group,
+                )
+                self.windows[layer].setdefault(some.key, []).append(own)
+            if not cone.shifts:
+                self.summed[layer] = self.moments(layer)
 
-        in_threads(
-            {layer: functools.partial(add, layer, cone) for layer, cone in self.plan.layout.items()},
-            torch.get_num_threads(),
+    def moments(self, layer: str) -> dict[Key, Moments]:
+        """The moments of all profiles at a layer; its activations are forgotten."""
+        before = self.summed.pop(layer, {})
+        batches, windows = self.batches[layer], self.windows[layer]
+        self.batches[layer], self.windows[layer] = [], {}
+        if not batches:
+            return before
+        cone = self.plan.layout[layer]
+        found = window_moments(
+            batches,
+            [together(parts) for parts in windows.values()],
+            cone.first,
+            cone.positions,
+            threads=torch.get_num_threads(),
         )
-
-    def _sums(self, key: Key, cone: Cone, rows: np.ndarray, lengths: np.ndarray) -> Sums:
-        """The sums of some profiles at a layer; the first batch says what is taken off each channel."""
-        at = (key, cone.layer)
-        if at not in self.sums:
-            valid = np.concatenate([rows[i, :length] for i, length in enumerate(lengths)])
-            centre = valid.mean(0, dtype=np.float64)
-            self.sums[at] = Sums(self.plan.groups(key), centre, cone.first, cone.positions)
-        return self.sums[at]
-
-    def moments(self) -> MomentsByLayer:
-        """The moments of what was added; this object is used up."""
-        return {at: each.moments() for at, each in self.sums.items()}
+        return {
+            key: merge(before[key], own) if key in before else own
+            for key, own in zip(windows, found, strict=True)
+        }
 
 
 def _with_splits(plan: Pass, some: Windows) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +123,7 @@ def slices_done(work: Path) -> int:
         raise IntrospectError(f"{path} is damaged ({error}); remove {work} and run again") from error
 
 
-def merge_into(plan: Pass, work: Path, found: MomentsByLayer, slices: int) -> None:
+def merge_into(plan: Pass, work: Path, found: SliceSums, slices: int) -> None:
     """Merges a slice's moments into ``work/moments.h5``, a layer at a time: never both parts in memory."""
     path = work / "moments.h5"
     with contextlib.ExitStack() as opened:
@@ -105,12 +131,13 @@ def merge_into(plan: Pass, work: Path, found: MomentsByLayer, slices: int) -> No
         temporary = opened.enter_context(writing(path))
         file = opened.enter_context(h5py.File(temporary, "w"))
         file.attrs["slices"] = slices
-        for key in plan.keys:
-            for layer, cone in plan.layout.items():
+        for layer, cone in plan.layout.items():
+            own = found.moments(layer)
+            for key in plan.keys:
                 known = before is not None and f"{key.path}/{layer}" in before
                 parts = [read_exact(before, key, layer)] if known else []
-                if (key, layer) in found:
-                    parts.append(found.pop((key, layer)))
+                if key in own:
+                    parts.append(own.pop(key))
                 if parts:
                     write_moments(file, key, cone, functools.reduce(merge, parts), exact=True)
 

@@ -6,7 +6,7 @@ order, are written to ``work/``. A run that was stopped goes on after the last w
 same bits.
 
 ``pass_plan`` says what is computed, ``pass_labels`` which instances a batch holds, ``pass_sums`` what is
-added up, ``pass_rows`` what is kept of each utterance and instance.
+added up, ``pass_rows`` and ``pass_sketches`` what is kept of each utterance and instance.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from asr_introspect.corpus.records import Skipped
 from asr_introspect.experiments.pass_labels import Labelling
 from asr_introspect.experiments.pass_plan import Pass
 from asr_introspect.experiments.pass_rows import Rows, read_rows, write_rows
-from asr_introspect.experiments.pass_sums import BatchSums, MomentsByLayer, merge_into, slices_done
+from asr_introspect.experiments.pass_sketches import SliceSketches, slice_file
+from asr_introspect.experiments.pass_sums import SliceSums, merge_into, slices_done
 from asr_introspect.progress import say
 from asr_introspect.recogniser.passes import forward_pass
 
@@ -38,16 +39,19 @@ def streamed(plan: Pass, work: Path) -> Iterator[tuple[int, Rows]]:
         if position < done:
             yield number, read_rows(plan, work, number)
             continue
-        rows, found = run_slice(plan, plan.slices[number])
+        rows, found, sketches = run_slice(plan, plan.slices[number])
         write_rows(work, number, rows)
+        if sketches is not None:
+            sketches.write(slice_file(work, number))
         merge_into(plan, work, found, position + 1)
         yield number, rows
 
 
-def run_slice(plan: Pass, places: range) -> tuple[Rows, MomentsByLayer]:
-    """One slice: its rows and its moments."""
+def run_slice(plan: Pass, places: range) -> tuple[Rows, SliceSums, SliceSketches | None]:
+    """One slice: its rows, its sums and, where wanted, its sketches."""
     skipped: list[Skipped] = []
-    labelling, sums = Labelling(plan, places), BatchSums(plan)
+    labelling, sums = Labelling(plan, places), SliceSums(plan)
+    sketches = None if plan.sketch_seed is None else SliceSketches(plan)
     for forward in forward_pass(
         plan.recogniser,
         [plan.utterances[place] for place in places],
@@ -59,7 +63,9 @@ def run_slice(plan: Pass, places: range) -> tuple[Rows, MomentsByLayer]:
     ):
         windows = labelling.add(forward)
         sums.add(forward, windows)
-    return labelling.rows(skipped), sums.moments()
+        if sketches is not None:
+            sketches.add(forward, [places[position] for position in forward.positions], windows)
+    return labelling.rows(skipped), sums, sketches
 
 
 def _of_slice(plan: Pass, places: range, position: int) -> Tensor:

@@ -45,7 +45,8 @@ def write_moments(
 
     ``count`` ``(G, P)``, ``mean`` and ``variance`` ``(G, C, P)`` in float32, groups of fewer than ten
     instances left out and listed in the attribute ``left_out``; with ``exact`` all groups, and ``M2`` in
-    place of the variance, in float64. Dimension scales: group, channel, position (relative to the step's).
+    place of the variance, in float64 and ``(G, P, C)``, as they lie in memory. Dimension scales: group,
+    channel, position (relative to the step's).
     """
     group = place.create_group(f"{key.path}/{cone.layer}")
     most = moments.count.max(1, initial=0)
@@ -54,19 +55,19 @@ def write_moments(
     group.create_dataset("group", data=np.array(names, dtype=object), dtype=h5py.string_dtype())
     group.create_dataset("channel", data=np.arange(moments.mean.shape[1]))
     group.create_dataset("position", data=np.arange(cone.first, cone.first + cone.positions))
-    stored: dict[str, np.ndarray] = {"count": moments.count[kept], "mean": moments.means()[kept]}
+    axes = ("group", "position", "channel") if exact else ("group", "channel", "position")
+    stored: dict[str, np.ndarray] = {"count": moments.count[kept]}
     if exact:
-        stored |= {"mean": moments.mean, "m2": moments.m2}
+        stored |= {"mean": moments.mean.transpose(0, 2, 1), "m2": moments.m2.transpose(0, 2, 1)}
     else:
-        stored["variance"] = moments.variance[kept]
+        stored |= {"mean": moments.means()[kept], "variance": moments.variance[kept]}
     for name, values in stored.items():
         options: dict[str, Any] = {}
         if not exact and values.size:
             values = values if name == "count" else values.astype(np.float32)
             options = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
         dataset = group.create_dataset(name, data=np.ascontiguousarray(values), **options)
-        axes = ("group", "position") if name == "count" else ("group", "channel", "position")
-        for axis, scale in enumerate(axes):
+        for axis, scale in enumerate(("group", "position") if name == "count" else axes):
             group[scale].make_scale(scale)
             dataset.dims[axis].attach_scale(group[scale])
     group.attrs.update(
@@ -87,7 +88,8 @@ def write_moments(
 def read_exact(place: h5py.Group, key: Key, layer: str) -> Moments:
     """The moments that ``write_moments(..., exact=True)`` wrote."""
     group = place[f"{key.path}/{layer}"]
-    return Moments(tuple(group["group"].asstr()[:]), group["count"][:], group["mean"][:], group["m2"][:])
+    mean, m2 = (group[name][:].transpose(0, 2, 1) for name in ("mean", "m2"))
+    return Moments(tuple(group["group"].asstr()[:]), group["count"][:], mean, m2)
 
 
 def layers_of(path: Path | str, key: Key) -> list[str]:

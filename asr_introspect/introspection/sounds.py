@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,7 +57,7 @@ def letter_sounds(text: str, spoken: Alignment, labels: Sequence[str]) -> Sounds
         if i is None or j is None or words[i] != in_time[j]:
             continue
         own = _phones_of(spoken.words[j], spoken.phones)
-        taken = spelled(words[i], [without_stress(each.symbol) for each in own])
+        taken = _spelled(words[i], tuple(without_stress(each.symbol) for each in own))
         for letter, places in enumerate(taken or ()):
             at = int(starts[i]) + letter
             if places:
@@ -65,6 +66,10 @@ def letter_sounds(text: str, spoken: Alignment, labels: Sequence[str]) -> Sounds
             elif words[i][letter].isalpha():
                 phone[at] = SILENT
     return Sounds(middle, phone)
+
+
+_spelled = functools.lru_cache(maxsize=1 << 16)(spelled)
+"""Words come again, mostly with the same phones."""
 
 
 def _phones_of(word: Segment, phones: Sequence[Segment]) -> list[Segment]:

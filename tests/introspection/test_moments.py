@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr_introspect.errors import UsageError
-from asr_introspect.introspection.moments import Moments, Sums, empty, merge
+from asr_introspect.introspection import moments
+from asr_introspect.introspection.moments import Activations, Moments, WindowSet, empty, merge, window_moments
 
 GROUPS = ("A", "B", "C", "none of these")
 
@@ -43,6 +44,25 @@ def brute(
     return Moments(GROUPS, count, mean, m2)
 
 
+def summed(
+    rows: np.ndarray,
+    item: np.ndarray,
+    at: np.ndarray,
+    lengths: np.ndarray,
+    group: np.ndarray,
+    first: int,
+    positions: int,
+    centre: np.ndarray | None = None,
+    groups: tuple[str, ...] = GROUPS,
+    threads: int = 1,
+) -> Moments:
+    """The same by the module, from one batch of rows ``(B, T, C)``."""
+    batch = Activations(np.ascontiguousarray(rows.transpose(0, 2, 1)), lengths)
+    windows = WindowSet(groups, np.zeros_like(item), item, at, group)
+    (found,) = window_moments([batch], [windows], first, positions, centre=centre, threads=threads)
+    return found
+
+
 def assert_equal(found: Moments, wanted: Moments, rtol: float = 1e-12) -> None:
     assert np.array_equal(found.count, wanted.count)
     scale = np.abs(wanted.mean).max(initial=1e-300)
@@ -66,9 +86,8 @@ def drawn(seed: int, dtype: type = np.float32, windows: int = 40) -> tuple[np.nd
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_equal_to_stored_windows(first: int, positions: int, dtype: type) -> None:
     rows, item, at, lengths, group = drawn(abs(first), dtype)
-    sums = Sums(GROUPS, rows.mean((0, 1)), first, positions)
-    sums.add(rows, item, at, lengths, group)
-    assert_equal(sums.moments(), brute(rows, item, at, lengths, group, first, positions))
+    found = summed(rows, item, at, lengths, group, first, positions)
+    assert_equal(found, brute(rows, item, at, lengths, group, first, positions))
 
 
 @pytest.mark.parametrize("parts", [1, 2, 7])
@@ -77,21 +96,17 @@ def test_parts_merge_to_the_whole(parts: int) -> None:
     shares = np.array_split(np.arange(90), parts)
     found = []
     for number, share in enumerate(shares):
-        sums = Sums(GROUPS, rows.mean((0, 1)) + number, -4, 9)  # each part has a constant of its own
-        sums.add(rows, item[share], at[share], lengths, group[share])
-        found.append(sums.moments())
+        centre = rows.mean((0, 1)) + number  # each part has a constant of its own
+        found.append(summed(rows, item[share], at[share], lengths, group[share], -4, 9, centre))
     whole = brute(rows, item, at, lengths, group, -4, 9)
     assert_equal(functools.reduce(merge, found), whole)
     assert_equal(functools.reduce(merge, reversed(found)), whole)
 
 
-def test_the_same_order_gives_the_same_bits() -> None:
+def test_the_same_bits_at_any_number_of_threads() -> None:
     rows, item, at, lengths, group = drawn(5)
-    found = []
-    for _ in range(2):
-        sums = Sums(GROUPS, np.zeros(5), -4, 9)
-        sums.add(rows, item, at, lengths, group)
-        found.append(sums.moments())
+    rows = np.tile(rows, 9)  # several tiles of channels, the last one not full
+    found = [summed(rows, item, at, lengths, group, -4, 9, threads=threads) for threads in (1, 3)]
     assert found[0].mean.tobytes() == found[1].mean.tobytes()
     assert found[0].m2.tobytes() == found[1].m2.tobytes()
 
@@ -100,12 +115,13 @@ def test_a_unit_of_mean_100_and_deviation_a_hundredth() -> None:
     random = np.random.default_rng(0)
     rows = np.stack([100 + 0.01 * random.normal(size=4000), np.full(4000, 7.0), random.normal(size=4000)], -1)
     rows = rows.astype(np.float32)[None]
-    at = np.arange(4000)
+    batches = [
+        Activations(part.T[None].copy(), np.array([len(part)])) for part in np.array_split(rows[0], 13)
+    ]
+    number = np.repeat(np.arange(13), [len(batch.values[0, 0]) for batch in batches])
+    at = np.concatenate([np.arange(batch.values.shape[2]) for batch in batches])
     zeros = np.zeros(4000, np.int64)
-    sums = Sums(("A",), rows[0, :100].mean(0, dtype=np.float64), 0, 1)
-    for some in np.array_split(at, 13):
-        sums.add(rows, zeros[some], some, np.array([4000]), zeros[some])
-    found = sums.moments()
+    (found,) = window_moments(batches, [WindowSet(("A",), number, zeros, at, zeros)], 0, 1)
     exact = rows[0].astype(np.float64)
     np.testing.assert_allclose(found.variance[0, :, 0], exact.var(0), rtol=1e-9, atol=1e-18)
     np.testing.assert_allclose(found.mean[0, :, 0], exact.mean(0), rtol=1e-14, atol=1e-14)
@@ -114,9 +130,7 @@ def test_a_unit_of_mean_100_and_deviation_a_hundredth() -> None:
 
 def test_a_group_of_one_and_groups_of_none() -> None:
     rows = np.arange(24, dtype=np.float32).reshape(1, 12, 2)
-    sums = Sums(GROUPS, np.zeros(2), -1, 3)
-    sums.add(rows, np.array([0]), np.array([0]), np.array([12]), np.array([1]))
-    found = sums.moments()
+    found = summed(rows, *(np.array([each]) for each in (0, 0, 12, 1)), -1, 3)
     assert found.count.tolist() == [[0, 0, 0], [0, 1, 1], [0, 0, 0], [0, 0, 0]]
     np.testing.assert_array_equal(found.mean[1], [[0, 0, 2], [0, 1, 3]])
     assert (found.m2 == 0).all()
@@ -127,14 +141,10 @@ def test_a_group_of_one_and_groups_of_none() -> None:
 
 def test_nothing_added_is_the_neutral_element() -> None:
     rows, item, at, lengths, group = drawn(9)
-    sums = Sums(GROUPS, rows.mean((0, 1)), -4, 9)
-    sums.add(rows, item[:0], at[:0], lengths, group[:0])
-    nothing = sums.moments()
+    nothing = summed(rows, item[:0], at[:0], lengths, group[:0], -4, 9)
     assert not nothing.count.any()
     assert not nothing.mean.any()
-    sums = Sums(GROUPS, rows.mean((0, 1)), -4, 9)
-    sums.add(rows, item, at, lengths, group)
-    something = sums.moments()
+    something = summed(rows, item, at, lengths, group, -4, 9)
     for both in (merge(nothing, something), merge(something, empty(GROUPS, 5, 9))):
         assert both.mean.tobytes() == np.ascontiguousarray(something.mean).tobytes()
         assert np.array_equal(both.m2, something.m2)
@@ -157,11 +167,30 @@ def test_any_windows_with_any_constant(
     seed: int, first: int, positions: int, windows: int, constant: float
 ) -> None:
     rows, item, at, lengths, group = drawn(seed, np.float64, windows)
-    sums = Sums(GROUPS, np.full(5, constant), first, positions)
-    sums.add(rows, item, at, lengths, group)
+    found = summed(rows, item, at, lengths, group, first, positions, np.full(5, constant))
     wanted = brute(rows, item, at, lengths, group, first, positions)
-    found = sums.moments()
     assert np.array_equal(found.count, wanted.count)
     size = 1 + abs(constant)
     np.testing.assert_allclose(found.mean, wanted.mean, atol=1e-13 * size)
     np.testing.assert_allclose(found.m2, wanted.m2, atol=1e-13 * size**2 * max(windows, 1))
+
+
+def test_batches_blocks_and_sets_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moments, "ROWS", 70)  # some three blocks, one item longer than a block
+    random = np.random.default_rng(11)
+    lengths = [np.array(each) for each in ([30, 17, 1], [90], [12, 0, 25])]
+    rows = [random.normal(size=(len(n), n.max() + 2, 21)).astype(np.float32) for n in lengths]
+    batches = [Activations(r.transpose(0, 2, 1).copy(), n) for r, n in zip(rows, lengths, strict=True)]
+    sets, wanted = [], []
+    for count in (300, 0, 57):
+        batch = random.integers(0, 3, count)
+        item = np.array([random.integers(0, len(lengths[b])) for b in batch], np.int64)
+        at, group = random.integers(-20, 110, count), random.integers(0, 3, count)
+        sets.append(WindowSet(GROUPS, batch, item, at, group))
+        parts = [
+            brute(rows[b], item[batch == b], at[batch == b], lengths[b], group[batch == b], -4, 9)
+            for b in range(3)
+        ]
+        wanted.append(functools.reduce(merge, parts))
+    for found, each in zip(window_moments(batches, sets, -4, 9), wanted, strict=True):
+        assert_equal(found, each)

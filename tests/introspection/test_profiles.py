@@ -10,7 +10,7 @@ import pytest
 
 from asr_introspect.errors import IntrospectError, UsageError
 from asr_introspect.introspection.cones import Cone
-from asr_introspect.introspection.moments import Moments, Sums
+from asr_introspect.introspection.moments import Activations, Moments, WindowSet, window_moments
 from asr_introspect.introspection.patterns import (
     loudest_cell,
     overshadowing,
@@ -42,9 +42,9 @@ def moments(channels: int = 3) -> Moments:
     group = np.repeat(np.arange(5), [40, 15, 25, 12, 9])
     at = random.integers(0, 200, len(group))
     at[0] = 0
-    sums = Sums(GROUPS, np.zeros(channels), CONE.first, CONE.positions)
-    sums.add(rows, np.zeros_like(at), at, np.array([200]), group)
-    return sums.moments()
+    batch = Activations(rows.transpose(0, 2, 1).copy(), np.array([200]))
+    windows = WindowSet(GROUPS, np.zeros_like(at), np.zeros_like(at), at, group)
+    return window_moments([batch], [windows], CONE.first, CONE.positions)[0]
 
 
 @pytest.fixture
