@@ -27,14 +27,12 @@ class Common:
     debug: Annotated[bool, Parameter(negative=(), help="Show the traceback of an error.")] = False
 
 
-CorpusPath = Annotated[
-    Path,
-    Parameter(
-        help="Speech: a folder in LibriSpeech's layout (FLAC, WAV, MP3, Ogg or Opus, and *.trans.txt), a "
-        "tab-separated table whose header line has path, text and optionally speaker, or a manifest "
-        "written by prepare."
-    ),
-]
+CORPUS_HELP = (
+    "Speech: a folder in LibriSpeech's layout (FLAC, WAV, MP3, Ogg or Opus, and *.trans.txt), a "
+    "tab-separated table whose header line has path, text and optionally speaker, or a manifest "
+    "written by prepare."
+)
+CorpusPath = Annotated[Path, Parameter(help=CORPUS_HELP)]
 Checkpoint = Annotated[
     Path | None,
     Parameter(help="The recogniser (safetensors); the bundled reference recogniser if not given."),
