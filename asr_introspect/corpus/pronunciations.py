@@ -103,12 +103,16 @@ def read_lexicon(path: Path | str, symbols: Sequence[str] = PHONES) -> dict[str,
 def _unknown_phones(path: Path | str, unknown: Mapping[str, int], symbols: Sequence[str]) -> IntrospectError:
     said = []
     for phone, line in list(unknown.items())[:UNKNOWN_NAMED]:
-        near = get_close_matches(phone.upper(), symbols, n=1, cutoff=0.5)
+        near = [*_near(phone, symbols), *_near(phone.upper(), symbols)]
         said.append(f"{phone} (line {line}" + (f"; near: {near[0]})" if near else ")"))
     more = ", ..." if len(unknown) > UNKNOWN_NAMED else ""
     return IntrospectError(
         f"{path}: {len(unknown):,} unknown phones: {', '.join(said)}{more}; known are {' '.join(symbols)}"
     )
+
+
+def _near(phone: str, symbols: Sequence[str]) -> list[str]:
+    return get_close_matches(phone, symbols, n=1, cutoff=0.5)
 
 
 def pronounce(word: str, lexicon: Lexicon | None = None) -> Pronunciation | None:
