@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
@@ -33,6 +34,9 @@ EARLY_SECONDS = 0.01
 """PocketSphinx sets boundaries this much too early (median over 4,885 phones of 78 utterances)."""
 
 WIDEST_BEAM = 1e-80
+
+LONGEST_SECONDS = 60.0
+"""Longer utterances are not aligned: memory grows with the length, and nothing else aligns them either."""
 
 FIRST_VARIANT = 20
 """The user's pronunciations are numbered from here: the dictionary has fewer of any word."""
@@ -270,6 +274,10 @@ def _results(utterances: Sequence[Utterance], lexicon: Lexicon | None, workers: 
     with ProcessPoolExecutor(processes, get_context("spawn"), _start, (lexicon,)) as pool:
         try:
             yield from pool.map(_align, utterances, chunksize=4)
+        except BrokenProcessPool as error:
+            raise IntrospectError(
+                "a process that aligned phones was killed, perhaps for want of memory"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -292,6 +300,8 @@ def _own_aligner(lexicon: Lexicon | None) -> PhoneAligner:
 
 def _align(utterance: Utterance) -> Result:
     assert _aligner is not None
+    if utterance.duration > LONGEST_SECONDS:
+        return f"longer than {LONGEST_SECONDS:.0f} s: not aligned"
     try:
         return _aligner.align(utterance, read_audio(utterance.audio))
     except IntrospectError as error:

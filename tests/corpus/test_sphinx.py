@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from difflib import SequenceMatcher
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asr_introspect.corpus import sphinx
 from asr_introspect.corpus.alignment_files import read_alignments, textgrid_places
 from asr_introspect.corpus.alignments import Alignment, without_stress
 from asr_introspect.corpus.audio import read_audio
@@ -144,8 +147,11 @@ def test_what_cannot_be_aligned_is_skipped(
     few: list[Utterance], make_corpus: CorpusMaker, tmp_path: Path
 ) -> None:
     tone = read_corpus(make_corpus({"1-2-0000": "'N' ' A", "1-2-0001": "WE ARE HERE"}, seconds=0.3))
-    found = align_corpus_phones([few[0], *tone.utterances], workers=1)
+    long = dataclasses.replace(few[1], duration=60.5)
+    found = align_corpus_phones([few[0], *tone.utterances, long], workers=1)
     assert few[0].name in found.alignments
+    assert any(item.reason == "longer than 60 s: not aligned" for item in found.skipped)
+    assert not any(item.item in item.reason for item in found.skipped)
     assert any("no pronunciation of '" in item.reason for item in found.skipped)
     with pytest.raises(IntrospectError, match="none of 1 utterances could be aligned"):
         align_corpus_phones(tone.utterances[:1], workers=1)
@@ -155,3 +161,20 @@ def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch, few: list[
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     with pytest.raises(IntrospectError, match=r"pip install 'asr-introspect\[phones\]'"):
         align_corpus_phones(few, workers=1)
+
+
+def test_a_killed_process_is_one_line(few: list[Utterance], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed:
+        def __init__(self, *_: object) -> None: ...
+
+        def __enter__(self) -> Killed:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def map(self, *_: object, **__: object) -> None:
+            raise BrokenProcessPool("abruptly")
+
+    monkeypatch.setattr(sphinx, "ProcessPoolExecutor", Killed)
+    with pytest.raises(IntrospectError, match="a process that aligned phones was killed"):
+        align_corpus_phones(few[:2], workers=2)
