@@ -1,75 +1,82 @@
 """The offset table: every method of finding where a letter lies, and its controls, on the same letters.
 
-On a few utterances drawn by seed: their activations are held, and each method costs a walk of its own.
+Three of the methods cost a walk of their own, so that the table rests on :data:`MOST_LETTERS` letters, drawn
+by utterance, alike from all speakers; a number that covers the corpus takes them all. Nothing is held but
+sums: the drawn utterances go through the recogniser once for the walks, then three times for each few layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from asr_introspect.corpus.records import Utterance
 from asr_introspect.experiments.gathered import Gathered
 from asr_introspect.experiments.pass_plan import Pass
 from asr_introspect.experiments.pass_rows import Rows
 from asr_introspect.experiments.pass_sums import layer_rows
-from asr_introspect.experiments.run_relevance import can_be_shown
 from asr_introspect.experiments.run_tables import write_csv
+from asr_introspect.introspection.bootstrap import Interval, ratio_interval
 from asr_introspect.introspection.cones import Cone
-from asr_introspect.introspection.evaluation import Agreement, agreement, cut_windows, explained_difference
-from asr_introspect.introspection.findings import Finding, alignment_finding
+from asr_introspect.introspection.evaluation import Agreement, HalfMeans, explained_difference, halves
+from asr_introspect.introspection.findings import Finding
 from asr_introspect.introspection.lags import Lag, lag
-from asr_introspect.introspection.offsets import (
-    aligned,
-    centre_of_mass,
-    curves,
-    position_seconds,
-    positions_of,
-    strongest,
-)
-from asr_introspect.progress import track
+from asr_introspect.introspection.moments import in_threads
+from asr_introspect.introspection.offset_findings import alignment_finding, trusted_finding
+from asr_introspect.introspection.offset_methods import CONTROLS, METHODS, Emitted, found_by_all
+from asr_introspect.introspection.offsets import position_seconds
 from asr_introspect.random import generator
 from asr_introspect.recogniser.alignment import align_targets
-from asr_introspect.recogniser.checkpoint import Recogniser
 from asr_introspect.recogniser.passes import INPUT, Forward, forward_pass
 from asr_introspect.recogniser.symbols import LETTERS
 
-UTTERANCES = 12
-CONTROLS = ("random", "other-letter", "scrambled")
-METHODS = ("gradient", "centre", "lrp", "ctc", "phone", "none", *CONTROLS)
+MOST_LETTERS = 4000
+SUMS_BYTES = 400_000_000
+"""What sums of windows may take at once; it decides how many layers are summed in one go."""
 
 
 @dataclass(frozen=True)
 class OffsetRow:
     """A row of ``offset_table.csv``: one method at one layer.
 
-    ``lag`` is that of the found position after the middle of the letter's sound, in ms, and ``spread`` its
-    standard deviation; ``unseen`` the mean share of a window that the letter's step never saw.
+    Parameters
+    ----------
+    agreement
+        How well windows agree that are placed there.
+    over_none
+        By how much more of the variance is explained than where windows are not moved at all.
+    lag
+        The found position after the middle of the letter's sound, in ms; its spread is the standard
+        deviation.
+    unseen
+        Mean share of a window's positions that the letter's step never saw.
+    of, utterances
+        Letters that could have been compared, and the utterances that were drawn.
+    verdict
+        ``best``: most variance explained at this layer, of methods that are no control; ``no worse``: the
+        interval of the difference holds 0; ``worse``.
     """
 
     method: str
     layer: str
     agreement: Agreement
+    over_none: Interval
     lag: Lag
-    spread: float
-    unseen: float
+    unseen: Interval
+    of: int
+    utterances: int
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
-class _Letters:
-    """The letters of one utterance that are compared, and where each method finds them, by method and
-    layer.
-    """
+class _Drawn:
+    """The compared letters of one drawn utterance: which, and where each method finds them."""
 
-    forward: Forward
-    rows: np.ndarray
-    step: np.ndarray
-    label: np.ndarray
-    middle: np.ndarray
+    number: int
+    letters: np.ndarray
     found: Mapping[str, Mapping[str, np.ndarray]]
 
 
@@ -82,11 +89,16 @@ def part(gathered: Gathered) -> list[Finding]:
 
 
 def offset_table(
-    plan: Pass, rows: Rows, middle: np.ndarray, seed: int, methods: Sequence[str] = METHODS
+    plan: Pass,
+    rows: Rows,
+    middle: np.ndarray,
+    seed: int,
+    methods: Sequence[str] = METHODS,
+    most: int | None = None,
 ) -> list[OffsetRow]:
     """Every method and control at the input and layers 1 to 9.
 
-    Compared are right letters A to Z whose sound is known, in up to twelve utterances drawn by seed.
+    Compared are right letters A to Z whose sound is known.
 
     Parameters
     ----------
@@ -94,198 +106,245 @@ def offset_table(
         Seconds of the middle of each letter's sound, NaN where not known, ``(letters,)``.
     methods
         Which; ``phone`` says something only where ``middle`` is that of phones.
+    most
+        About so many letters (:data:`MOST_LETTERS` if not given): utterances are drawn until they hold them.
     """
-    parts = [
-        _letters(plan, rows, middle, number, seed)
-        for number in track(_drawn(rows, middle, seed), "offsets", unit="utterance")
-    ]
-    if not parts:
+    compared = _compared(rows, middle)
+    numbers = _drawn(rows, compared, seed, MOST_LETTERS if most is None else most)
+    if not numbers:
         return []
+    parts = _found(plan, rows, compared, middle, numbers, seed)
     layout = {name: cone for name, cone in plan.layout.items() if cone.shifts}
-    utterance = np.repeat(np.arange(len(parts)), [len(part.step) for part in parts])
-    label = np.concatenate([part.label for part in parts])
-    found = []
-    for layer, cone in layout.items():
-        activations = [layer_rows(part.forward, layer)[0] for part in parts]
-        for method in methods:
-            at = [part.found[method][layer] for part in parts]
-            windows = np.concatenate(
-                [cut_windows(a, p, cone.first, cone.positions) for a, p in zip(activations, at, strict=True)]
-            )
-            found.append(
-                _row(plan, cone, method, parts, at, agreement(windows, label, utterance, seed=seed), seed)
-            )
-    return found
-
-
-def _row(
-    plan: Pass,
-    cone: Cone,
-    method: str,
-    parts: Sequence[_Letters],
-    at: Sequence[np.ndarray],
-    agreed: Agreement,
-    seed: int,
-) -> OffsetRow:
-    utterance = np.repeat(np.arange(len(parts)), [len(part.step) for part in parts])
-    position, step, middle = (
-        np.concatenate(columns) for columns in (at, [p.step for p in parts], [p.middle for p in parts])
-    )
-    seconds = position_seconds(position, cone, plan.recogniser.features.frame_seconds)
-    milliseconds = 1000 * (seconds - middle)
-    moved = np.abs(position - cone.stride * step).clip(max=cone.positions)
-    return OffsetRow(
-        method,
-        cone.layer,
-        agreed,
-        lag(milliseconds, utterance, seed=seed),
-        float(milliseconds.std()),
-        float(moved.mean() / cone.positions),
-    )
+    table: list[OffsetRow] = []
+    for group in _groups(layout, len(methods), plan):
+        agreements = _agreements(plan, rows, parts, methods, group, seed)
+        for layer, cone in group.items():
+            by_method = {method: agreements[method, layer] for method in methods}
+            own = [
+                _row(plan, rows, parts, cone, method, by_method, middle, int(compared.sum()), seed)
+                for method in methods
+            ]
+            table += _judged(own, seed)
+    return table
 
 
 def _compared(rows: Rows, middle: np.ndarray) -> np.ndarray:
-    """Which letters are compared: right ones, A to Z, whose sound is known."""
+    """Which letters can be compared: right ones, A to Z, whose sound is known; ``(letters,)`` bool."""
     named = np.isin(np.array(rows.letters.labels, object)[rows.letters.label], LETTERS)
     return np.asarray(named & (rows.letters.right == 1) & np.isfinite(middle))
 
 
-def _drawn(rows: Rows, middle: np.ndarray, seed: int) -> list[int]:
-    """Utterances drawn among those that have letters to compare, in order; at least two, else none."""
-    having = np.unique(rows.letters.utterance[_compared(rows, middle)])
-    fitting = [int(number) for number in having if can_be_shown(rows.utterances[int(number)])]
-    if len(fitting) < 2:
-        return []
-    random = generator(seed, "utterances of the offset table")
-    return sorted(random.choice(fitting, min(UTTERANCES, len(fitting)), replace=False).tolist())
+def _drawn(rows: Rows, compared: np.ndarray, seed: int, most: int) -> list[int]:
+    """Utterances drawn until they hold so many letters, one of each speaker in turn; at least two, else none.
 
-
-def _letters(plan: Pass, rows: Rows, middle: np.ndarray, number: int, seed: int) -> _Letters:
-    recogniser, place = plan.recogniser, int(rows.utterances[number]["row"])
-    own = np.flatnonzero(_compared(rows, middle) & (rows.letters.utterance == number))
-    one = (
-        None if plan.spectrograms is None else (lambda _, spectrograms=plan.spectrograms: spectrograms(place))
-    )
-    utterance = plan.utterances[place]
-    (forward,) = forward_pass(
-        recogniser, [utterance], layers=tuple(plan.layout), spectrograms=one, what="offsets"
-    )
-    step, label = rows.letters.step[own], rows.letters.label[own]
-    random = generator(seed, "controls of the offset table", number)
-    gradient = {name: values[own] for name, values in rows.found.items()}
-    found = {
-        "gradient": gradient,
-        "none": _kept(plan, aligned({}, plan.layout, step)),
-        "random": _random(plan, forward, step, random),
-        "ctc": _kept(plan, aligned({}, plan.layout, _ctc_steps(recogniser, forward, utterance, rows, own))),
-        "phone": _at_times(plan, middle[own]),
-        **_walked(plan, forward, step, label, random),
-    }
-    return _Letters(forward, own, step, label, middle[own], found)
-
-
-def _kept(plan: Pass, positions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: positions[name] for name, cone in plan.layout.items() if cone.shifts}
-
-
-def _walked(
-    plan: Pass, forward: Forward, step: np.ndarray, label: np.ndarray, random: np.random.Generator
-) -> dict[str, dict[str, np.ndarray]]:
-    """The methods that need a walk: centre of mass, LRP, another letter's gradient, a scrambled
-    spectrogram's.
+    In the order of the corpus.
     """
-    classes = len(plan.recogniser.symbols)
-    # Another letter at the same step: neither the blank nor the letter itself.
-    choices = np.array([i for i in range(classes) if i != plan.recogniser.symbols.blank])
-    other = choices[random.integers(0, len(choices), len(step))]
-    other = np.where(other == label, choices[(np.searchsorted(choices, label) + 1) % len(choices)], other)
-    scrambled = Forward(
-        *(forward.utterances, forward.positions, forward.lengths, forward.frames, forward.logits),
-        {INPUT: phase_scrambled(forward.activations[INPUT], random)},
+    having, counts = np.unique(rows.letters.utterance[compared], return_counts=True)
+    size = dict(zip(having.tolist(), counts.tolist(), strict=True))
+    random = generator(seed, "utterances of the offset table")
+    by_speaker: dict[str, list[int]] = {}
+    for number in random.permutation(having).tolist():
+        by_speaker.setdefault(str(rows.utterances[number]["speaker"]), []).append(number)
+    turns = [
+        each[turn]
+        for turn in range(max(map(len, by_speaker.values()), default=0))
+        for each in by_speaker.values()
+        if turn < len(each)
+    ]
+    before = np.cumsum([0, *(size[number] for number in turns)])[:-1]
+    chosen = sorted(number for n, number in enumerate(turns) if n < 2 or before[n] < most)
+    return chosen if len(chosen) > 1 else []
+
+
+def _forwards(
+    plan: Pass, rows: Rows, numbers: Sequence[int], layers: Sequence[str], what: str
+) -> Iterator[Forward]:
+    places = [int(rows.utterances[number]["row"]) for number in numbers]
+    given = plan.spectrograms
+    return forward_pass(
+        plan.recogniser,
+        [plan.utterances[place] for place in places],
+        layers=layers,
+        batch_seconds=plan.batch_seconds,
+        spectrograms=None if given is None else (lambda position: given(places[position])),
+        what=what,
     )
-    item = np.zeros_like(step)
-    found: dict[str, dict[str, np.ndarray]] = {
-        name: {} for name in ("centre", "lrp", "other-letter", "scrambled")
-    }
-    walks = {
-        "centre": curves(plan.recogniser, forward, item, step, label),
-        "lrp": curves(plan.recogniser, forward, item, step, label, "lrp"),
-        "other-letter": curves(plan.recogniser, forward, item, step, other),
-        "scrambled": curves(plan.recogniser, scrambled, item, step, label),
-    }
-    for method, walk in walks.items():
-        for part in walk:
-            for layer, values in part.values.items():
-                lengths = np.repeat(positions_of(forward, layer), len(part.rows))
-                find = centre_of_mass if method == "centre" else strongest
-                found[method][layer] = find(values, part.starts[layer], lengths)
-    return found
 
 
-def phase_scrambled(spectrogram: Tensor, random: np.random.Generator) -> Tensor:
-    """A spectrogram ``(1, F, T)`` of the same two-dimensional power spectrum with the phases of noise."""
-    noise = torch.from_numpy(random.normal(size=tuple(spectrogram.shape)).astype(np.float32)).to(
-        spectrogram.device
-    )
-    phases = torch.fft.rfft2(noise)
-    spectrum = torch.fft.rfft2(spectrogram).abs() * phases / phases.abs().clamp_min(1e-12)
-    scrambled: Tensor = torch.fft.irfft2(spectrum, s=spectrogram.shape[-2:])
-    return scrambled
-
-
-def _random(
-    plan: Pass, forward: Forward, step: np.ndarray, random: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """Positions uniform in the cone, inside the utterance."""
-    found = {}
-    for name, cone in plan.layout.items():
-        if cone.shifts:
-            low = np.maximum(cone.stride * step + cone.first, 0)
-            high = np.minimum(
-                cone.stride * step + cone.first + cone.positions, positions_of(forward, name)[0]
+def _found(
+    plan: Pass, rows: Rows, compared: np.ndarray, middle: np.ndarray, numbers: Sequence[int], seed: int
+) -> list[_Drawn]:
+    """Where every method finds the compared letters of each drawn utterance, in the order given."""
+    found: dict[int, _Drawn] = {}
+    for forward in _forwards(plan, rows, numbers, [INPUT], "offsets"):
+        own = [
+            np.flatnonzero(compared & (rows.letters.utterance == numbers[position]))
+            for position in forward.positions
+        ]
+        at = np.concatenate(own)
+        letters = Emitted(
+            np.repeat(np.arange(len(own)), [len(each) for each in own]),
+            rows.letters.step[at],
+            rows.letters.label[at],
+            np.concatenate([_ctc_steps(plan, forward, i, rows, each) for i, each in enumerate(own)]),
+            middle[at],
+        )
+        all_found = found_by_all(plan.recogniser, forward, letters, seed=seed)
+        for item, position in enumerate(forward.positions):
+            mine = letters.item == item
+            found[position] = _Drawn(
+                numbers[position],
+                own[item],
+                {
+                    method: {layer: values[mine] for layer, values in by_layer.items()}
+                    for method, by_layer in all_found.items()
+                },
             )
-            found[name] = random.integers(low, high)
-    return found
+    return [found[position] for position in range(len(numbers))]
 
 
-def _ctc_steps(
-    recogniser: Recogniser, forward: Forward, utterance: Utterance, rows: Rows, own: np.ndarray
-) -> np.ndarray:
+def _ctc_steps(plan: Pass, forward: Forward, item: int, rows: Rows, own: np.ndarray) -> np.ndarray:
     """The step of highest posterior in each letter's span of the forced alignment."""
-    reference = recogniser.symbols.classes(utterance.text)
-    logits = forward.logits[0, :, : int(forward.lengths[0])]
-    best = np.array([span.best for span in align_targets(logits, reference, recogniser.symbols.blank)])
-    return np.asarray(best[rows.letters.reference[own]])
+    symbols = plan.recogniser.symbols
+    logits = forward.logits[item, :, : int(forward.lengths[item])]
+    spans = align_targets(logits, symbols.classes(forward.utterances[item].text), symbols.blank)
+    return np.array([span.best for span in spans], np.int64)[rows.letters.reference[own]]
 
 
-def _at_times(plan: Pass, seconds: np.ndarray) -> dict[str, np.ndarray]:
-    """The position of each layer that is nearest a time."""
-    frames = seconds / plan.recogniser.features.frame_seconds
-    return {
-        name: np.rint((frames - cone.centre) / cone.frames).astype(np.int64)
-        for name, cone in plan.layout.items()
-        if cone.shifts
-    }
+def _groups(layout: Mapping[str, Cone], methods: int, plan: Pass) -> Iterator[dict[str, Cone]]:
+    """Layers whose sums fit into memory together."""
+    channels = {INPUT: plan.recogniser.features.mels}
+    channels |= {name: block.convolution.out_channels for name, block in plan.recogniser.network.blocks()}
+    group: dict[str, Cone] = {}
+    used = 0
+    for name, cone in layout.items():
+        # Two sums, each of two halves, in float32.
+        needed = 16 * methods * len(plan.letters) * cone.positions * channels[name]
+        if group and used + needed > SUMS_BYTES:
+            yield group
+            group, used = {}, 0
+        group[name] = cone
+        used += needed
+    yield group
+
+
+def _agreements(
+    plan: Pass,
+    rows: Rows,
+    parts: Sequence[_Drawn],
+    methods: Sequence[str],
+    layout: Mapping[str, Cone],
+    seed: int,
+) -> dict[tuple[str, str], Agreement]:
+    """The agreement of windows by method and layer, from three passes over the drawn utterances."""
+    means: dict[tuple[str, str], HalfMeans] = {}
+    half = halves(len(parts), seed)
+    labels = [rows.letters.label[each.letters] for each in parts]
+
+    def take(forward: Forward, turn: str, layer: str) -> None:
+        cone, batch = layout[layer], layer_rows(forward, layer)
+        lengths = (forward.frames if layer == INPUT else forward.lengths).tolist()
+        for method in methods:
+            at = (method, layer)
+            if at not in means:
+                means[at] = HalfMeans(len(plan.letters), half, cone.first, cone.positions, batch.shape[2])
+            step = getattr(means[at], turn)
+            for item, position in enumerate(forward.positions):
+                found = parts[position].found[method][layer]
+                step(batch[item, : lengths[item]], found, labels[position], position)
+
+    numbers = [each.number for each in parts]
+    for turn in ("add", "compare", "correlate"):
+        for forward in _forwards(plan, rows, numbers, tuple(layout), "agreement of windows"):
+            in_threads(
+                {layer: functools.partial(take, forward, turn, layer) for layer in layout},
+                torch.get_num_threads(),
+            )
+    speakers = [str(rows.utterances[number]["speaker"]) for number in numbers]
+    return {at: each.agreement(speakers, seed=seed) for at, each in means.items()}
+
+
+def _row(
+    plan: Pass,
+    rows: Rows,
+    parts: Sequence[_Drawn],
+    cone: Cone,
+    method: str,
+    agreements: Mapping[str, Agreement],
+    middle: np.ndarray,
+    of: int,
+    seed: int,
+) -> OffsetRow:
+    at = np.concatenate([each.letters for each in parts])
+    utterance = np.repeat(np.arange(len(parts)), [len(each.letters) for each in parts])
+    speakers = agreements[method].speakers
+    position = np.concatenate([each.found[method][cone.layer] for each in parts])
+    seconds = position_seconds(position, cone, plan.recogniser.features.frame_seconds)
+    moved = np.abs(position - cone.stride * rows.letters.step[at]).clip(max=cone.positions) / cone.positions
+    unmoved = agreements.get("none")
+    nothing = Interval(*(float("nan"),) * 3)
+    return OffsetRow(
+        method,
+        cone.layer,
+        agreements[method],
+        nothing if unmoved is None else explained_difference(agreements[method], unmoved, seed=seed),
+        lag(1000 * (seconds - middle[at]), utterance, speakers[utterance], seed=seed),
+        ratio_interval(
+            np.bincount(utterance, moved, len(parts)),
+            np.bincount(utterance, minlength=len(parts)),
+            speakers,
+            seed=seed,
+        ),
+        of,
+        len(parts),
+    )
+
+
+def _judged(rows: Sequence[OffsetRow], seed: int) -> list[OffsetRow]:
+    """The rows of one layer with their verdicts."""
+    best = max(
+        (row for row in rows if row.method not in CONTROLS),
+        key=lambda row: np.nan_to_num(row.agreement.explained.value, nan=-np.inf),
+        default=None,
+    )
+    if best is None or not np.isfinite(best.agreement.explained.value):
+        return list(rows)
+
+    def verdict(row: OffsetRow) -> str:
+        if row is best:
+            return "best"
+        behind = explained_difference(best.agreement, row.agreement, seed=seed)
+        return "worse" if behind.low > 0 else "no worse"
+
+    return [replace(row, verdict=verdict(row)) for row in rows]
 
 
 def alignment_findings(rows: Sequence[OffsetRow], seed: int) -> list[Finding]:
-    """Whether windows moved by the gradient explain more of the spectrogram than windows that are not
-    moved.
+    """Which alignment is to be trusted at each layer; at the input, the gradient's against no shift and
+    against another letter's.
     """
-    at_input = {row.method: row.agreement for row in rows if row.layer == INPUT}
-    if not {"gradient", "none", "other-letter"} <= set(at_input):
-        return []
-    gradient = at_input["gradient"]
     found = []
-    for against in ("none", "other-letter"):
-        difference = explained_difference(gradient, at_input[against], seed=seed)
-        found.append(alignment_finding(against, gradient.explained, at_input[against].explained, *difference))
+    verdicts: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row.verdict:
+            verdicts.setdefault(row.layer, {})[row.method] = row.verdict
+    if verdicts:
+        found.append(trusted_finding(verdicts, CONTROLS, rows[0].agreement.count))
+    at_input = {row.method: row.agreement for row in rows if row.layer == INPUT}
+    if {"gradient", "none", "other-letter"} <= set(at_input):
+        gradient = at_input["gradient"]
+        for against in ("none", "other-letter"):
+            difference = explained_difference(gradient, at_input[against], seed=seed)
+            other = at_input[against].explained.value
+            found.append(alignment_finding(against, gradient.explained.value, other, difference))
     return found
 
 
 OFFSET_COLUMNS = (
-    *("method", "layer", "control", "count", "explained", "explained_low", "explained_high", "correlation"),
-    *("median_ms", "low_ms", "high_ms", "spread_ms", "unseen"),
+    *("method", "layer", "control", "verdict", "count", "of", "utterances"),
+    *("explained", "explained_low", "explained_high", "average"),
+    *("correlation", "correlation_low", "correlation_high", "over_none", "over_none_low", "over_none_high"),
+    *("median_ms", "low_ms", "high_ms", "spread_ms", "spread_low_ms", "spread_high_ms", "unseen"),
 )
 
 
@@ -293,6 +352,12 @@ def offset_csv_row(row: OffsetRow) -> tuple[object, ...]:
     """The cells of :data:`OFFSET_COLUMNS`."""
     agreed = row.agreement
     return (
-        *(row.method, row.layer, int(row.method in CONTROLS), agreed.count, agreed.explained, agreed.low),
-        *(agreed.high, agreed.correlation, row.lag.median, row.lag.low, row.lag.high, row.spread, row.unseen),
+        *(row.method, row.layer, int(row.method in CONTROLS), row.verdict or None),
+        *(agreed.count, row.of, row.utterances),
+        *(*_cells(agreed.explained), agreed.average, *_cells(agreed.correlation), *_cells(row.over_none)),
+        *(row.lag.median, row.lag.low, row.lag.high, *_cells(row.lag.spread), row.unseen.value),
     )
+
+
+def _cells(found: Interval) -> tuple[float, float, float]:
+    return found.value, found.low, found.high

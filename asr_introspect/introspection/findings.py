@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from asr_introspect.introspection.lags import Lag
 from asr_introspect.random import generator
 
 
@@ -38,78 +37,6 @@ class Finding:
         }
 
 
-def lag_finding(found: Lag, sound: str, what: str = "emission") -> Finding:
-    """By how much letters come after, or before, their sound.
-
-    Parameters
-    ----------
-    sound
-        What stands for the sound: ``the phone`` or ``the aligned letter``.
-    what
-        ``emission``: the step at which a letter is emitted; ``gradient``: where its gradient finds it.
-    """
-    difference = not (math.isnan(found.low) or found.low <= 0 <= found.high)
-    subject = "Letters are emitted" if what == "emission" else "Where the gradient finds letters lies"
-    if not math.isnan(found.low):
-        numbers = f"median of {found.count:,} letters, 95 % interval {_ms(found.low)} to {_ms(found.high)} ms"
-    else:
-        numbers = f"median {_ms(found.median)} ms of {found.count:,} letters of one utterance, no interval"
-    if difference:
-        side = "after" if found.median > 0 else "before"
-        sentence = f"{subject} {_ms(abs(found.median))} ms {side} the middle of {sound} ({numbers})."
-    else:
-        verb = "are emitted" if what == "emission" else "are found by the gradient"
-        sentence = (
-            f"No difference between the time at which letters {verb} and the middle of {sound} ({numbers})."
-        )
-    return Finding(f"lag-{what}", sentence, found.median, found.low, found.high, 0.0, "ms", difference)
-
-
-def _ms(value: float) -> str:
-    return f"{value:.0f}".replace("-", "−") if round(value) else "0"
-
-
-def alignment_finding(
-    against: str, explained: float, other: float, difference: float, low: float, high: float
-) -> Finding:
-    """Whether letters' spectrograms agree better when moved to where the gradient finds the letter.
-
-    Parameters
-    ----------
-    against
-        ``none`` (not moved) or ``other-letter`` (moved to where another letter's gradient points).
-    explained, other
-        Variance explained by the group mean of the other half of the utterances, of both.
-    difference, low, high
-        Of the two, with its 95 % interval.
-    """
-    what = "windows that are not moved" if against == "none" else "where another letter's gradient points"
-    numbers = (
-        f"variance explained across halves {_percent(explained)} against {_percent(other)} %, "
-        f"difference {_percent(low)} to {_percent(high)} points"
-    )
-    if math.isnan(low):
-        numbers = "too few utterances for an interval"
-    clear = not (math.isnan(low) or low <= 0 <= high)
-    if clear:
-        side = "better" if difference > 0 else "worse"
-        sentence = (
-            f"Letters' spectrograms agree {side} at their gradient's offset than at {what} ({numbers})."
-        )
-    else:
-        sentence = (
-            "No difference between how well letters' spectrograms agree at their gradient's offset and at "
-            f"{what} ({numbers})."
-        )
-    return Finding(
-        f"alignment-gradient-{against}", sentence, difference, low, high, 0.0, "variance explained", clear
-    )
-
-
-def _percent(share: float) -> str:
-    return "?" if math.isnan(share) else f"{100 * share:.1f}".replace("-", "−")
-
-
 @dataclass(frozen=True)
 class Structure:
     """A silhouette of phonetic classes and the interval of its null, at one layer."""
@@ -135,7 +62,7 @@ def structure_finding(found: Structure, *, best_of: int = 1) -> Finding:
     """
     difference = bool(found.value > found.high)
     what = f"{_CLASSES[found.classes]} among the {found.labels}"
-    where = f"at {_layer(found.layer)}" + (f", the best of {best_of} layers," if best_of > 1 else "")
+    where = f"at {layer_in_words(found.layer)}" + (f", the best of {best_of} layers," if best_of > 1 else "")
     numbers = (
         f"silhouette {found.value:.2f}, {found.metric} distance; classes dealt at random have "
         f"{found.low:.2f} to {found.high:.2f}, p = {found.p_value:.2g}"
@@ -156,7 +83,8 @@ _CLASSES = {
 }
 
 
-def _layer(name: str) -> str:
+def layer_in_words(name: str) -> str:
+    """A layer's name in a sentence."""
     if name == "input":
         return "the input"
     return "the output" if name == "layer12" else f"layer {name.removeprefix('layer')}"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,9 +15,14 @@ from asr_introspect.introspection.cones import Cone, cones
 from asr_introspect.recogniser.checkpoint import Recogniser
 from asr_introspect.recogniser.passes import INPUT, LONGEST_SECONDS, PIECE_STEPS, Forward
 
+CurveMethod = Literal["gradient", "lrp"]
 COMPOSITE = "epsilon-relative"
 CHUNK = 32
 """Letters walked back at once: more would be hardly faster and takes memory."""
+
+Find = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""Takes curves ``(N, P)``, the position of their first value and the positions there are, ``(N,)``; returns
+positions."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def curves(
     item: np.ndarray,
     step: np.ndarray,
     label: np.ndarray,
-    method: Literal["gradient", "lrp"] = "gradient",
+    method: CurveMethod = "gradient",
 ) -> Iterator[Curves]:
     """Yields the curves of all layers with a cone of more than one position, from one sweep per part.
 
@@ -80,9 +84,6 @@ def curves(
             chunk=CHUNK,
             reduce=_mean_size if method == "gradient" else _summed_size,
         )
-        # The recorded run of a batch refers to itself: left to its own time, the collector lets several of
-        # them (0.4 GB each) pile up.
-        gc.collect()
         yield Curves(
             rows,
             {name: found[name].windows.cpu().numpy() for name in layout},

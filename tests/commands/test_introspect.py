@@ -106,7 +106,7 @@ def test_killed_and_gone_on_with(make_corpus: Maker, tmp_path: Path) -> None:
 def test_demo_on_the_bundled_speech(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asr_introspect.experiments.run_offsets.UTTERANCES", 2)
+    monkeypatch.setattr("asr_introspect.experiments.run_offsets.MOST_LETTERS", 1)
     out = tmp_path / "demo"
     code, lines, err = run(capsys, "demo", "--out", out, "--max-utterances", 4)
     assert code == 0, err

@@ -32,7 +32,7 @@ def run(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("speech") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("asr_introspect.experiments.report.write_heat_maps", lambda maps, folder: [])
-        patch.setattr("asr_introspect.experiments.run_offsets.UTTERANCES", 2)
+        patch.setattr("asr_introspect.experiments.run_offsets.MOST_LETTERS", 1)
         introspect(
             sample / "LibriSpeech",
             bundled("reference"),

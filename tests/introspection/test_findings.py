@@ -7,17 +7,22 @@ import math
 import numpy as np
 import pytest
 
+from asr_introspect.introspection.bootstrap import Interval
 from asr_introspect.introspection.clusters import class_evidence, distances
 from asr_introspect.introspection.findings import (
     PatternPeak,
     Structure,
-    alignment_finding,
-    lag_finding,
     nearness_finding,
     pattern_finding,
     structure_finding,
 )
 from asr_introspect.introspection.lags import Lag, lag
+from asr_introspect.introspection.offset_findings import (
+    alignment_finding,
+    lag_finding,
+    layers_finding,
+    trusted_finding,
+)
 
 
 def structure(groups: int, shuffled: bool, seed: int) -> Structure:
@@ -108,14 +113,49 @@ def test_patterns() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0.01, 0.03), (-0.01, 0.02), (-0.03, -0.01), (math.nan, math.nan)])
 def test_alignments(low: float, high: float) -> None:
-    found = alignment_finding("none", 0.2, 0.18, (low + high) / 2, low, high)
+    found = alignment_finding("none", 0.2, 0.18, Interval((low + high) / 2, low, high))
     assert found.difference is (low > 0 or high < 0)
     assert found.sentence.startswith("No difference") is not found.difference
     if found.difference:
         assert ("agree better" if low > 0 else "agree worse") in found.sentence
 
 
+def made_lag(median: float, low: float, high: float) -> Lag:
+    return Lag(3, median, low, high, median, Interval(1.0, math.nan, math.nan))
+
+
+def test_layers_that_find_letters_at_other_times() -> None:
+    found = {"input": made_lag(-5, -8, -2), "layer1": made_lag(25, 20, 30), "layer2": made_lag(20, 18, 22)}
+    apart = layers_finding(found, "the phone")
+    assert apart.difference
+    assert apart.value == 30
+    assert "from −5 ms at the input (95 % interval −8 to −2 ms) to 25 ms at layer 1" in apart.sentence
+    near = layers_finding({"input": made_lag(0, -5, 5), "layer1": made_lag(4, -1, 9)}, "the phone")
+    assert not near.difference
+    assert near.sentence.startswith("No difference between the layers")
+
+
+def test_which_alignment_is_to_be_trusted() -> None:
+    clear = {"none": "best", "gradient": "worse", "ctc": "no worse", "random": "worse"}
+    other = {"none": "worse", "gradient": "best", "ctc": "worse", "random": "worse"}
+    lost = {"none": "best", "gradient": "worse", "ctc": "worse", "random": "no worse"}
+    found = trusted_finding(
+        {"input": clear, "layer1": clear, "layer2": clear, "layer3": other, "layer4": lost}, ["random"], 1234
+    )
+    assert found.difference
+    assert found.value == 4
+    assert found.sentence == (
+        "A letter's windows agree best when they are placed at the step itself at the input and layers 1 and "
+        "2 (no worse: at the forced alignment's likeliest step); where the gradient is largest at layer 3; "
+        "at layer 4 a control does no worse, and none is to be trusted "
+        "(1,234 letters, variance explained across halves of the utterances)."
+    )
+    nothing = trusted_finding({"input": lost}, ["random"], 12)
+    assert not nothing.difference
+    assert nothing.sentence.startswith("No difference between alignments and controls")
+
+
 def test_records_are_json() -> None:
-    record = lag_finding(Lag(3, 1.0, math.nan, math.nan, 1.0), "the phone").record()
+    record = lag_finding(made_lag(1.0, math.nan, math.nan), "the phone").record()
     assert record["low"] is None
     assert record["null"] == 0.0

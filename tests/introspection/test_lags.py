@@ -1,22 +1,27 @@
-"""The bootstrap of a median against doing it by hand."""
+"""The bootstrap of a median and of a spread against doing it by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from asr_introspect.introspection.bootstrap import utterance_weights
 from asr_introspect.introspection.lags import lag
-from asr_introspect.random import generator
 
 
-def test_the_interval_is_that_of_drawn_utterances() -> None:
+def test_the_intervals_are_those_of_drawn_utterances() -> None:
     random = np.random.default_rng(0)
     utterance = np.repeat(np.arange(12), random.integers(1, 9, 12))
+    speaker = np.array(["ann", "bob"])[utterance % 2]
     values = random.normal(20, 10, len(utterance)).round()
-    found = lag(values, utterance, seed=4, draws=300)
-    times = generator(4, "lag bootstrap", 12).multinomial(12, np.full(12, 1 / 12), size=300)
-    medians = [np.median(np.repeat(values, weights[utterance])) for weights in times]
-    assert (found.low, found.high) == tuple(np.quantile(medians, [0.025, 0.975]))
+    found = lag(values, utterance, speaker, seed=4, draws=300)
+    times = utterance_weights(["ann", "bob"] * 6, seed=4, draws=300)
+    assert times is not None
+    drawn = [np.repeat(values, weights[utterance]) for weights in times]
+    assert (found.low, found.high) == tuple(np.quantile([np.median(x) for x in drawn], [0.025, 0.975]))
+    spread = np.quantile([x.std() for x in drawn], [0.025, 0.975])
+    assert (found.spread.low, found.spread.high) == pytest.approx(tuple(spread))
+    assert found.spread.value == pytest.approx(values.std())
     assert found.median == np.median(values)
     assert found.mean == pytest.approx(values.mean())
     assert found.count == len(values)
@@ -44,3 +49,4 @@ def test_nothing_and_one_utterance() -> None:
     one = lag(np.array([1.0, 2.0, 9.0]), np.zeros(3, int))
     assert one.median == 2.0
     assert np.isnan(one.low)
+    assert np.isnan(one.spread.high)
