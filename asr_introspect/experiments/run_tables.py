@@ -14,6 +14,7 @@ import numpy as np
 from asr_introspect.corpus.records import Corpus, Skipped
 from asr_introspect.experiments.gathered import Gathered
 from asr_introspect.files import writing
+from asr_introspect.introspection.cones import cones
 from asr_introspect.introspection.findings import Finding
 from asr_introspect.introspection.instances import Instances
 from asr_introspect.recogniser.checkpoint import Recogniser
@@ -99,7 +100,7 @@ def write_offsets(path: Path, methods: Mapping[str, Mapping[str, np.ndarray]]) -
 
 
 def model_record(recogniser: Recogniser, path: Path | None, sha256: str, bundled: bool) -> dict[str, Any]:
-    """``model.json``."""
+    """``model.json``; ``cones`` says by layer which positions a step sees, and when they are."""
     network = recogniser.network
     return {
         "name": "reference" if bundled else (path.stem if path is not None else ""),
@@ -107,6 +108,7 @@ def model_record(recogniser: Recogniser, path: Path | None, sha256: str, bundled
         "sha256": sha256,
         "bundled": bundled,
         "network": dataclasses.asdict(network.config),
+        "cones": [dataclasses.asdict(cone) for cone in cones(network).values()],
         "features": dataclasses.asdict(recogniser.features),
         "symbols": list(recogniser.symbols.symbols),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),

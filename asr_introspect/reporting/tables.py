@@ -27,14 +27,14 @@ class Instances:
         The rows of one utterance by instance number.
     found
         The input frames that a method found, for the instances in ``chosen`` (the first method listed).
-    steps, frames
-        Per method the steps of all letters and the input frames found for them, ``(N,)`` each.
+    steps, positions
+        Per method the steps of all letters, ``(N,)``, and by layer the positions found for them.
     """
 
     chosen: Mapping[int, Row]
     found: Mapping[int, float]
     steps: Mapping[str, np.ndarray]
-    frames: Mapping[str, np.ndarray]
+    positions: Mapping[str, Mapping[str, np.ndarray]]
 
 
 def number(text: Any) -> float:
@@ -60,21 +60,26 @@ def read_instances(instances: Path, offsets: Path, utterance: int) -> Instances:
         if row.get("utterance") == str(utterance):
             chosen[at] = row
     found: dict[int, float] = {}
-    by_method: dict[str, tuple[array[int], array[float]]] = defaultdict(lambda: (array("q"), array("d")))
+    of_method: dict[str, array[int]] = defaultdict(lambda: array("q"))
+    by_method: dict[str, dict[str, array[float]]] = defaultdict(lambda: defaultdict(lambda: array("d")))
     for row in _rows(offsets):
-        instance, frame = number(row.get("instance")), number(row.get("input"))
+        instance, frame = number(row.pop("instance", "")), number(row.get("input"))
+        method = row.pop("method", "")
         if 0 <= instance < len(steps) and np.isfinite(frame):
             at = int(instance)
             if at in chosen:
                 found.setdefault(at, frame)
-            their_steps, their_frames = by_method[row.get("method", "")]
-            their_steps.append(steps[at])
-            their_frames.append(frame)
+            of_method[method].append(steps[at])
+            for layer, position in row.items():
+                by_method[method][layer].append(number(position))
     return Instances(
         chosen,
         found,
-        {method: np.array(pair[0]) for method, pair in by_method.items()},
-        {method: np.array(pair[1]) for method, pair in by_method.items()},
+        {method: np.array(each) for method, each in of_method.items()},
+        {
+            method: {layer: np.array(each) for layer, each in layers.items()}
+            for method, layers in by_method.items()
+        },
     )
 
 

@@ -99,26 +99,24 @@ def _timing(seen: Views) -> str:
     if t is None:
         return f"## Timing\n\n{MISSING}"
     rows = table(
-        ("letter placed by", "n", "median lag", "95 % interval", "mean"),
-        ((r.what, r.count, r.median, r.interval, r.mean) for r in t.rows),
+        ("letter placed by", "n", "median lag", "95 % interval", "mean", "spread, ms"),
+        ((r.what, r.count, r.median, r.interval, r.mean, r.spread) for r in t.rows),
     )
-    histograms = "\n\n".join(f"Offsets by {escaped(h.method)}: {escaped(h.summary)}." for h in t.histograms)
+    histograms = "\n".join(
+        f"- Offsets by {escaped(h.method)}, {escaped(h.layer)}: {escaped(h.summary)}." for h in t.histograms
+    )
     letters = "\n\n".join(
         f"### {escaped(name)}\n\n{_chart(chart, 'letter', 'median')}" for name, chart in t.per_letter
     )
     header = (
-        "letter placed by",
-        "n",
-        "variance explained",
-        "95 % interval",
-        "correlation",
-        "lag",
-        "spread",
-        "unseen",
+        *("letter placed by", "variance explained", "95 % interval", "points over the step itself"),
+        *("by the mean of all letters", "correlation", "lag", "spread, ms", "unseen"),
     )
     methods = "\n\n".join(
-        f"### Alignment at {escaped(m.layer)}\n\n{table(header, m.rows)}" for m in t.methods
+        f"### Alignment at {escaped(m.layer)}\n\n{escaped(m.verdict)}\n\n{table(header, m.rows)}"
+        for m in t.methods
     )
+    methods += f"\n\n{escaped(t.rests_on)}." if t.methods else ""
     what = f"A lag is the time of a rightly heard letter minus {t.sound}; positive: the letter comes after."
     return f"## Timing\n\n{what}\n\n{rows}\n\n{histograms}\n\n{methods}\n\n{letters}"
 

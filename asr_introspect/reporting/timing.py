@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from asr_introspect.reporting.geometry import geometry_of
 from asr_introspect.reporting.run import Run, depth
 from asr_introspect.reporting.tables import Row, number
 from asr_introspect.reporting.words import (
+    NONE,
     counted,
     fixed,
     layer_name,
@@ -41,22 +43,28 @@ class LagRow:
     median: str
     interval: str
     mean: str
+    spread: str
 
 
 @dataclass(frozen=True)
 class OffsetHistogram:
-    """Distances of found frames from their step's centre."""
+    """Distances of found positions from their step's centre, at one layer."""
 
     method: str
+    layer: str
     picture: str
     summary: str
 
 
 @dataclass(frozen=True)
 class MethodTable:
-    """How well the windows of a letter agree when aligned by each method, at one layer, in words."""
+    """How well the windows of a letter agree when aligned by each method, at one layer, in words.
+
+    ``verdict``: which of them is to be trusted, in a sentence.
+    """
 
     layer: str
+    verdict: str
     rows: tuple[tuple[str, ...], ...]
 
 
@@ -64,11 +72,14 @@ class MethodTable:
 class TimingView:
     """Lags over all letters, per letter, and histograms of offsets; each may be empty.
 
-    ``sound`` says in words what the lags are measured against.
+    ``sound`` says in words what the lags are measured against, ``rests_on`` how many letters the methods'
+    tables rest on; ``by_layer`` is a chart of where each layer finds letters, None where that is not known.
     """
 
     sound: str
     rows: tuple[LagRow, ...]
+    by_layer: WhiskerChart | None
+    rests_on: str
     per_letter: tuple[tuple[str, WhiskerChart], ...]
     histograms: tuple[OffsetHistogram, ...]
     methods: tuple[MethodTable, ...]
@@ -89,12 +100,30 @@ def timing_view(run: Run) -> TimingView | None:
             median=milliseconds(number(row.get("median_ms"))),
             interval=_interval(number(row.get("low_ms")), number(row.get("high_ms"))),
             mean=milliseconds(number(row.get("mean_ms"))),
+            spread=_with_range(row, "spread_ms", "spread", 1.0, 0, "_ms"),
         )
         for row in ordered
         if row.get("group") == "all"
     )
     sounds = dict.fromkeys(SOUNDS.get(row.get("sound", ""), SOUNDS[""]) for row in run.lags)
-    return TimingView(" or ".join(sounds), rows, _per_letter(run), histograms, _methods(run))
+    return TimingView(
+        *(" or ".join(sounds), rows, _by_layer(ordered), counts_in_words(run)),
+        *(_per_letter(run), histograms, _methods(run)),
+    )
+
+
+def _by_layer(rows: Sequence[Row]) -> WhiskerChart | None:
+    """When letters are written, and where the gradient finds them at each layer, against their sound."""
+    shown = [
+        Whisker(
+            "written" if row["method"] == "emission" else layer_name(row["layer"]),
+            *_numbers(row, "median_ms", "low_ms", "high_ms"),
+            int(np.nan_to_num(number(row.get("count")))),
+        )
+        for row in rows
+        if row.get("group") == "all" and row["method"] in ("emission", "gradient")
+    ]
+    return whiskers(shown, milliseconds, _signed, reference=0.0) if len(shown) > 1 else None
 
 
 def lag_name(method: str, layer: str) -> str:
@@ -161,45 +190,118 @@ def _methods(run: Run) -> tuple[MethodTable, ...]:
     for layer in sorted({row["layer"] for row in run.methods}, key=depth):
         own = [row for row in run.methods if row["layer"] == layer]
         own.sort(key=lambda row: -np.nan_to_num(number(row.get("explained")), nan=-9.0))
-        tables.append(MethodTable(layer_name(layer), tuple(_method_row(row) for row in own)))
+        tables.append(MethodTable(layer_name(layer), _verdict(own), tuple(_method_row(row) for row in own)))
     return tuple(tables)
 
 
+def _verdict(rows: Sequence[Row]) -> str:
+    """Which alignment is to be trusted at one layer, in a sentence; empty where the run does not say."""
+    said = {
+        verdict: [row for row in rows if row.get("verdict") == verdict] for verdict in ("best", "no worse")
+    }
+    if not said["best"]:
+        return ""
+    best = said["best"][0]
+    controls = [_method_name(row) for row in said["no worse"] if row.get("control") == "1"]
+    equal = [_method_name(row) for row in said["no worse"] if row.get("control") != "1"]
+    text = (
+        f"Windows agree best at {_method_name(best)}: {percent(number(best.get('explained')))} of their "
+        "variance, of which the mean over all letters alone explains "
+        f"{percent(number(best.get('average')))}"
+    )
+    if equal:
+        text += f"; no worse within the interval: {', '.join(equal)}"
+    if controls:
+        return f"{text}. But {' and '.join(controls)}, a control, does no worse: trust no alignment here."
+    return f"{text}. All controls do worse."
+
+
+def counts_in_words(run: Run) -> str:
+    """How many letters the tables rest on, out of how many, and how they were drawn."""
+    row = next((row for row in run.methods if row.get("of")), None)
+    if row is None:
+        return "On utterances drawn by seed"
+    compared, of = number(row.get("count")), number(row.get("of"))
+    utterances = counted(number(row.get("utterances")), "utterance")
+    if compared >= of:
+        return f"On all {counted(of, 'letter')} whose sound is known, in {utterances}"
+    return (
+        f"On {compared:,.0f} of {counted(of, 'letter')} whose sound is known, in {utterances} drawn by seed "
+        "alike from all speakers: three of the methods cost a walk of their own"
+    )
+
+
+def _method_name(row: Row) -> str:
+    return METHODS.get(row["method"], row["method"])
+
+
 def _method_row(row: Row) -> tuple[str, ...]:
-    name = METHODS.get(row["method"], row["method"])
+    name = _method_name(row)
     return (
         f"{name} (control)" if row.get("control") == "1" else name,
-        f"{number(row.get('count')):,.0f}",
         percent(number(row.get("explained"))),
         percent_range(number(row.get("explained_low")), number(row.get("explained_high"))),
-        fixed(number(row.get("correlation")), 3),
-        milliseconds(number(row.get("median_ms"))),
-        milliseconds(number(row.get("spread_ms"))).lstrip("+"),
+        _points(row),
+        percent(number(row.get("average"))),
+        _with_range(row, "correlation", "correlation", 1.0, 3),
+        f"{milliseconds(number(row.get('median_ms')))} ({_interval(*_numbers(row, 'low_ms', 'high_ms'))})",
+        _with_range(row, "spread_ms", "spread", 1.0, 0, "_ms"),
         percent(number(row.get("unseen"))),
     )
 
 
+def _numbers(row: Row, *names: str) -> tuple[float, ...]:
+    return tuple(number(row.get(name)) for name in names)
+
+
+def _points(row: Row) -> str:
+    """By how many points more than unmoved windows, with the interval; a dash for those themselves."""
+    value, low, high = _numbers(row, "over_none", "over_none_low", "over_none_high")
+    if row["method"] == "none" or not np.isfinite(value):
+        return NONE
+    said = [fixed(100 * each, 1, sign=True) for each in (value, low, high)]
+    return f"{said[0]} ({said[1]} to {said[2]})"
+
+
+def _with_range(row: Row, name: str, stem: str, scale: float, digits: int, unit: str = "") -> str:
+    value, low, high = _numbers(row, name, f"{stem}_low{unit}", f"{stem}_high{unit}")
+    text = fixed(scale * value, digits)
+    if not np.isfinite(low + high):
+        return text
+    return f"{text} ({fixed(scale * low, digits)} to {fixed(scale * high, digits)})"
+
+
 def _histograms(run: Run) -> tuple[OffsetHistogram, ...]:
-    """A histogram per method of how far the found input frame lies from the step's centre."""
+    """A histogram per method and layer of how far the found position lies from the step's centre."""
     geometry = geometry_of(run)
-    width = 1000 * geometry.frame_seconds
+    frame = 1000 * geometry.frame_seconds
+    cones = {str(cone.get("layer")): cone for cone in run.model.get("cones") or ()}
     result = []
-    for method, frames in run.instances.frames.items():
+    for method, layers in run.instances.positions.items():
         centres = geometry.step_frames * run.instances.steps[method] + geometry.centre
-        array = width * (frames - centres)
-        shown = array[np.abs(array) <= SHOWN_MS]
-        tally = Counter(np.floor((shown + SHOWN_MS) / width).astype(int).tolist())
-        heights = [tally.get(i, 0) for i in range(int(2 * SHOWN_MS / width) + 1)]
-        low, high = np.quantile(array, (0.25, 0.75))
-        beyond = 1 - len(shown) / len(array)
-        rest = (
-            f"; {fixed(100 * beyond, 1)} % lie more than {SHOWN_MS} ms away and are not drawn"
-            if beyond
-            else ""
-        )
-        summary = (
-            f"{counted(len(array), 'letter')}; median {milliseconds(float(np.median(array)))}, middle half "
-            f"{fixed(float(low), 0, sign=True)} to {milliseconds(float(high))}{rest}"
-        )
-        result.append(OffsetHistogram(method, histogram(heights, -SHOWN_MS, width, "ms", summary), summary))
+        for layer in sorted(layers, key=depth):
+            cone = cones.get(layer, {})
+            # Without a record of the layers: the input's frames, and one position a step.
+            apart = int(cone.get("frames", 1 if layer == "input" else geometry.step_frames))
+            first = float(cone.get("centre", 0.0 if layer == "input" else geometry.centre - 1))
+            array = frame * (apart * layers[layer] + first - centres)
+            result.append(_histogram(method, layer, array[np.isfinite(array)], apart * frame))
     return tuple(result)
+
+
+def _histogram(method: str, layer: str, array: np.ndarray, width: float) -> OffsetHistogram:
+    shown = array[np.abs(array) <= SHOWN_MS]
+    tally = Counter(np.floor((shown + SHOWN_MS) / width).astype(int).tolist())
+    heights = [tally.get(i, 0) for i in range(int(2 * SHOWN_MS / width) + 1)]
+    low, high = np.quantile(array, (0.25, 0.75)) if len(array) else (np.nan, np.nan)
+    beyond = 1 - len(shown) / len(array) if len(array) else 0.0
+    rest = (
+        f"; {fixed(100 * beyond, 1)} % lie more than {SHOWN_MS} ms away and are not drawn" if beyond else ""
+    )
+    middle = float(np.median(array)) if len(array) else float("nan")
+    summary = (
+        f"{counted(len(array), 'letter')}; median {milliseconds(middle)}, middle half "
+        f"{fixed(float(low), 0, sign=True)} to {milliseconds(float(high))}{rest}"
+    )
+    name = layer_name(layer)
+    return OffsetHistogram(method, name, histogram(heights, -SHOWN_MS, width, "ms", summary), summary)

@@ -318,9 +318,52 @@ def test_alignment_methods_stand_in_order_with_their_controls(stored_run: Path) 
     view = timing_view(read_run(stored_run))
     assert view is not None
     assert [table.layer.replace("\N{NO-BREAK SPACE}", " ") for table in view.methods] == ["input", "layer 9"]
-    names = [row[0] for row in view.methods[0].rows]
-    assert names == ["gradient, largest", "the step itself", "random place (control)"]
-    assert view.methods[0].rows[0][2:4] == (
-        "12.0\N{NO-BREAK SPACE}%",
-        "11.0 to 13.0\N{NO-BREAK SPACE}%",
+    space = "\N{NO-BREAK SPACE}"
+    first, last = view.methods
+    assert [row[0] for row in first.rows] == [
+        *("gradient, largest", "forced alignment, likeliest step", "gradient on scrambled phases (control)"),
+        *("the step itself", "random place (control)"),
+    ]
+    assert first.rows[0] == (
+        *(
+            "gradient, largest",
+            f"12.0{space}%",
+            f"11.0 to 13.0{space}%",
+            "+4.0 (+3.0 to +5.0)",
+            f"3.0{space}%",
+        ),
+        *("0.200 (0.190 to 0.210)", f"\N{MINUS SIGN}5{space}ms (\N{MINUS SIGN}10 to 0{space}ms)"),
+        *("41 (38 to 45)", f"2.0{space}%"),
     )
+    assert first.rows[3][3] == "–"
+    assert first.verdict == (
+        f"Windows agree best at gradient, largest: 12.0{space}% of their variance, of which the mean over "
+        f"all letters alone explains 3.0{space}%; no worse within the interval: forced alignment, likeliest "
+        "step. All controls do worse."
+    )
+    assert last.verdict.endswith(
+        "But gradient on scrambled phases, a control, does no worse: trust no alignment here."
+    )
+    assert view.rests_on.startswith(
+        f"On 700 of 2,100{space}letters whose sound is known, in 40{space}utterances"
+    )
+
+
+def test_offsets_have_a_histogram_for_each_layer(stored_run: Path) -> None:
+    view = timing_view(read_run(stored_run))
+    assert view is not None
+    assert [h.layer.replace("\N{NO-BREAK SPACE}", " ") for h in view.histograms] == [
+        "input",
+        *(f"layer {n}" for n in range(1, 10)),
+    ]
+    steps = {row["instance"]: int(row["step"]) for row in read_table(stored_run / "instances.csv")}
+    # A layer's position i is 10 ms before step i: frames 2i + 0.5 and 2i + 1.5.
+    offsets = [
+        20 * (float(row["layer9"]) - steps[row["instance"]]) - 10
+        for row in read_table(stored_run / "offsets.csv")
+    ]
+    median = f"{np.median(offsets):.0f}".replace("-", "\N{MINUS SIGN}")
+    assert f"median {median}\N{NO-BREAK SPACE}ms" in view.histograms[-1].summary.replace("+", "")
+    assert view.by_layer is not None
+    names = [row.name.replace("\N{NO-BREAK SPACE}", " ") for row in view.by_layer.rows]
+    assert names == ["written", "input", "layer 9"]

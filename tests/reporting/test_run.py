@@ -83,7 +83,7 @@ def test_parts_that_are_missing_are_none(stored_run: Path, tmp_path: Path) -> No
     assert run.patterns is None
     assert run.relevance is None
     assert run.sound is None
-    assert [run.clusters, run.lags, run.findings, run.instances.frames] == [[], [], [], {}]
+    assert [run.clusters, run.lags, run.findings, run.instances.positions] == [[], [], [], {}]
     assert run.overshadowing == {}
 
 
@@ -123,5 +123,5 @@ def test_instances_and_offsets_meet(tmp_path: Path) -> None:
     assert {at: row["label"] for at, row in found.chosen.items()} == {1: "B", 2: "AA"}
     assert found.found == {1: 20.0}
     assert found.steps["gradient"].tolist() == [9, 5]
-    assert found.frames["gradient"].tolist() == [20.0, 11.0]
+    assert found.positions["gradient"]["input"].tolist() == [20.0, 11.0]
     assert found.steps["centre"].tolist() == [5]
