@@ -24,7 +24,14 @@ import numpy as np
 from asr_introspect.corpus.alignment_files import textgrid_places
 from asr_introspect.corpus.alignments import Alignment, read_textgrid, write_textgrid
 from asr_introspect.corpus.audio import SAMPLE_RATE, read_audio
-from asr_introspect.corpus.pronunciations import SOURCES, Lexicon, Pronunciation, missing_extra, pronounce
+from asr_introspect.corpus.pronunciations import (
+    SOURCES,
+    Lexicon,
+    Pronunciation,
+    Source,
+    missing_extra,
+    pronounce,
+)
 from asr_introspect.corpus.records import Segment, Skipped, Utterance
 from asr_introspect.errors import IntrospectError
 from asr_introspect.progress import bar, say
@@ -232,9 +239,9 @@ def align_corpus_phones(
     guessed = {word: each for word, each in unknown.items() if each is not None}
     found = PhoneAlignments(ordered, guessed, spoken, tuple(skipped))
     if guessed:
+        sources = Counter(each.source for each in guessed.values())
         counted = ", ".join(
-            f"{sum(each.source == source for each in guessed.values()):,} by {name}"
-            for source, name in SOURCE_NAMES.items()
+            f"{sources[source]:,} by {name}" for source, name in SOURCE_NAMES.items() if sources[source]
         )
         say(f"{len(guessed):,} words not in PocketSphinx's dictionary: {counted}")
     return found
@@ -254,7 +261,7 @@ def _aligned_before(utterances: Sequence[Utterance], places: Mapping[str, Path])
     return found
 
 
-SOURCE_NAMES = {
+SOURCE_NAMES: Mapping[Source, str] = {
     "lexicon": "the lexicon",
     "cmudict": "cmudict",
     "gruut": "gruut's lexicon",

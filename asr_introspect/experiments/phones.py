@@ -177,6 +177,7 @@ def phones_in_run(source: PhoneSource, read: Phones, speech: Corpus, folder: Pat
     if source.place == AUTO:
         return align_in_run(source, speech, folder)
     write_json(folder / RECORD, read.record)
+    (folder / PRONUNCIATIONS).unlink(missing_ok=True)
     return read
 
 
@@ -189,7 +190,8 @@ def align_in_run(source: PhoneSource, speech: Corpus, folder: Path, workers: int
     Raises
     ------
     IntrospectError
-        Nothing of the corpus can be aligned, or the folder cannot be written to.
+        Nothing of the corpus can be aligned, the folder holds alignments that were not made here, or it
+        cannot be written to.
     """
     made_of = {
         "source": "PocketSphinx",
@@ -201,6 +203,10 @@ def align_in_run(source: PhoneSource, speech: Corpus, folder: Path, workers: int
     record, place = folder / RECORD, folder / FOLDER
     before = read_json(record) if record.exists() else None
     if not (isinstance(before, dict) and {name: before.get(name) for name in made_of} == made_of):
+        if place.exists() and not (isinstance(before, dict) and before.get("source") == made_of["source"]):
+            raise IntrospectError(
+                f"{place} was not made by --alignments auto; remove it or name another --out"
+            )
         shutil.rmtree(place, ignore_errors=True)
         write_json(record, made_of)
     say(f"phones: PocketSphinx aligns {len(speech.utterances):,} utterances, {speech.seconds / 60:.1f} min")

@@ -27,6 +27,7 @@ from asr_introspect.experiments.phones import (
     read_phones,
 )
 from asr_introspect.reporting.summary import _phones_fact as phones_fact
+from tests.experiments.recognisers import tiny_checkpoint
 
 CorpusMaker = Callable[..., Path]
 
@@ -208,6 +209,19 @@ def test_another_corpus_or_lexicon_is_aligned_anew(
     ]
 
 
+@pytest.mark.parametrize("record", [None, {"source": "TextGrid"}, ["PocketSphinx"]])
+def test_alignments_of_others_are_left_alone(record: object, spoken: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pocketsphinx")
+    theirs = tmp_path / "alignments" / "mine.TextGrid"
+    theirs.parent.mkdir()
+    theirs.write_text("precious")
+    if record is not None:
+        (tmp_path / "phones.json").write_text(json.dumps(record))
+    with pytest.raises(IntrospectError, match="was not made by --alignments auto; remove it"):
+        align_in_run(phone_source(spoken, AUTO), read_corpus(spoken), tmp_path)
+    assert theirs.read_text() == "precious"
+
+
 @pytest.mark.speech
 def test_guesses_are_counted_and_said(few: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heard(monkeypatch)
@@ -224,3 +238,28 @@ def test_guesses_are_counted_and_said(few: Corpus, tmp_path: Path, monkeypatch: 
     assert "aligned by PocketSphinx" in fact
     assert "boundaries moved 10 ms later" in fact
     assert "of the spoken words are not in its dictionary: pronounced 1 by a letter-to-phone model" in fact
+
+
+@pytest.mark.speech
+def test_the_command_and_its_page(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From speech without alignments to phonemes on the page, and again without aligning anything."""
+    names = heard(monkeypatch)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr("asr_introspect.experiments.report.write_heat_maps", lambda maps, folder: [])
+    out = tmp_path / "run"
+    call = ["introspect", "--corpus", str(sample / "LibriSpeech"), "--out", str(out), "--alignments", "auto"]
+    call += ["--checkpoint", str(tiny_checkpoint(tmp_path)), "--max-utterances", "3"]
+    assert main(call) == 0
+    assert len(names) == 3
+    settings = json.loads((out / "run.json").read_text())["parts"]["introspect"]["settings"]
+    assert settings["alignments"] == "auto"
+    with (out / "instances.csv").open(encoding="utf-8") as file:
+        phonemes = [row["label"] for row in csv.DictReader(file) if row["kind"] == "phoneme"]
+    kept = read_alignments(out / "alignments", read_corpus(sample, 3).utterances)
+    assert sorted(phonemes) == sorted(p.symbol for each in kept.values() for p in each.phones)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "aligned by PocketSphinx" in page
+    before = (out / "profiles.h5").read_bytes()
+    assert main(call) == 0
+    assert len(names) == 3
+    assert (out / "profiles.h5").read_bytes() == before
