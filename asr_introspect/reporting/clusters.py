@@ -76,7 +76,6 @@ class ClustersView:
     layers: tuple[str, ...]
     start: int
     has_phonemes: bool
-    overshadowing: tuple[tuple[str, ...], ...]
 
 
 def clusters_view(run: Run) -> ClustersView | None:
@@ -95,16 +94,6 @@ def clusters_view(run: Run) -> ClustersView | None:
         layers=tuple(layer_name(layer) for layer in layers),
         start=layers.index(START) if START in layers else 0,
         has_phonemes=any(m.labels == "phonemes" for m in run.clusters),
-        overshadowing=tuple(
-            (
-                layer_name(layer),
-                fixed(float(np.nanmedian(ratios))),
-                fixed(float(np.nanmin(ratios))),
-                fixed(float(np.nanmax(ratios))),
-                str(len(ratios)),
-            )
-            for layer, ratios in run.overshadowing.items()
-        ),
     )
 
 

@@ -36,15 +36,15 @@ def geometry_of(run: Run) -> Geometry:
     features = run.model.get("features") or {}
     frame_seconds = number(features.get("hop")) / number(features.get("sample_rate"))
     if not np.isfinite(frame_seconds):
-        frame_seconds = run.patterns.frame_seconds if run.patterns else 0.01
+        frame_seconds = next((own.frame_seconds for own in run.patterns.values()), 0.01)
     if run.relevance is not None and len(run.relevance.steps) > 1:
         steps, starts = run.relevance.steps, run.relevance.starts
         apart = int(np.ptp(steps))
         step_frames = round(float(np.ptp(starts)) / apart) if apart else 2
         centre = float(starts[0] - step_frames * steps[0]) + (run.relevance.windows.shape[2] - 1) / 2
         return Geometry(step_frames, centre, frame_seconds)
-    if run.patterns is not None:
-        return Geometry(2, (run.patterns.mean.shape[2] - 1) / 2 - run.patterns.anchor, frame_seconds)
+    for own in run.patterns.values():
+        return Geometry(2, (own.mean.shape[2] - 1) / 2 - own.anchor, frame_seconds)
     return Geometry(2, 1.5, frame_seconds)
 
 

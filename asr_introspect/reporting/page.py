@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,7 +14,7 @@ from markupsafe import Markup
 
 from asr_introspect.reporting import words
 from asr_introspect.reporting.clusters import CELL, TREE, ClustersView, clusters_view
-from asr_introspect.reporting.patterns import PatternsView, patterns_view
+from asr_introspect.reporting.patterns import ENOUGH, PatternsView, patterns_views
 from asr_introspect.reporting.pictures import LEVELS, NEGATIVE, POSITIVE
 from asr_introspect.reporting.run import Run
 from asr_introspect.reporting.summary import SummaryView, summary_view
@@ -28,14 +29,14 @@ class Views:
     summary: SummaryView
     utterance: UtteranceView | None
     timing: TimingView | None
-    patterns: PatternsView | None
+    patterns: tuple[PatternsView, ...]
     clusters: ClustersView | None
 
 
 def views(run: Run) -> Views:
     """All views of a run."""
     return Views(
-        summary_view(run), utterance_view(run), timing_view(run), patterns_view(run), clusters_view(run)
+        summary_view(run), utterance_view(run), timing_view(run), patterns_views(run), clusters_view(run)
     )
 
 
@@ -71,8 +72,10 @@ def render(seen: Views) -> str:
             utterance=seen.utterance,
             timing=seen.timing,
             patterns=seen.patterns,
+            enough=ENOUGH,
             clusters=seen.clusters,
             relevance_data=_relevance_data(seen.utterance) if seen.utterance else None,
+            pattern_data=_pattern_data(seen.patterns),
             distance_data=_distance_data(seen.clusters) if seen.clusters else None,
             style=Markup(_source("style.css")),  # our own files, not the run's
             script=Markup(script),
@@ -107,6 +110,18 @@ def _relevance_data(utterance: UtteranceView) -> dict[str, Any]:
             }
             for letter in utterance.letters
         ],
+    }
+
+
+def _pattern_data(seen: Sequence[PatternsView]) -> dict[str, Any]:
+    """What the script needs to draw patterns with another average, and before subtraction."""
+    return {
+        view.labels: {
+            **view.data,
+            "names": [letter.name for letter in view.letters],
+            "masks": [letter.mask for letter in view.letters],
+        }
+        for view in seen
     }
 
 

@@ -13,26 +13,11 @@ import numpy as np
 
 from asr_introspect.errors import IntrospectError
 from asr_introspect.files import FORMAT, read_json
+from asr_introspect.reporting.pattern_store import Patterns, read_pattern_sets
 from asr_introspect.reporting.tables import Instances, Row, read_instances, read_table
 
 MOST_LETTERS = 1000
 """So many relevance windows are read at most: a page cannot carry more."""
-
-
-@dataclass(frozen=True)
-class Patterns:
-    """Mean aligned windows of one kind of label.
-
-    ``mean`` ``(G, F, W)``, ``count`` ``(G, W)``; ``anchor`` is the position the found frame lies on;
-    ``frequencies`` ``(F,)`` in Hz.
-    """
-
-    groups: tuple[str, ...]
-    mean: np.ndarray
-    count: np.ndarray
-    anchor: int
-    frame_seconds: float
-    frequencies: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -91,8 +76,8 @@ class ClusterMap:
 class Run:
     """What a run folder holds. A part that the folder lacks is None (records) or empty (tables).
 
-    ``overshadowing``: per layer ``|grand mean| / |pattern|`` of each letter; ``left_out``: letters too rare
-    for profiles, with their counts.
+    ``patterns``: by set of labels; ``overshadowing``: by set and layer ``|grand mean| / |pattern|`` of each
+    group; ``left_out``: by set what is too rare for profiles, with its counts.
     """
 
     folder: Path
@@ -106,11 +91,11 @@ class Run:
     methods: list[Row]
     skipped: list[Row]
     evidence: list[Row]
-    patterns: Patterns | None
+    patterns: Mapping[str, Patterns]
     relevance: Relevance | None
     clusters: list[ClusterMap]
-    overshadowing: Mapping[str, np.ndarray]
-    left_out: tuple[str, ...]
+    overshadowing: Mapping[str, Mapping[str, np.ndarray]]
+    left_out: Mapping[str, tuple[str, ...]]
     sound: Path | None
 
     @property
@@ -159,7 +144,7 @@ def read_run(folder: Path | str) -> Run:
         methods=read_table(folder / "offset_table.csv"),
         skipped=read_table(folder / "skipped.csv"),
         evidence=read_table(folder / "clusters.csv"),
-        patterns=_patterns(folder / "patterns.h5"),
+        patterns=_patterns(folder / "patterns.h5", folder),
         relevance=_relevance(folder / "relevance.h5"),
         clusters=_clusters(folder / "clusters.h5"),
         overshadowing=overshadowing,
@@ -196,21 +181,11 @@ def texts(values: Any) -> tuple[str, ...]:
     return tuple(value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values)
 
 
-def _patterns(path: Path) -> Patterns | None:
+def _patterns(path: Path, folder: Path) -> dict[str, Patterns]:
     if not path.exists():
-        return None
+        return {}
     with _opened(path) as file:
-        if "letters" not in file:
-            return None
-        group = file["letters"]
-        return Patterns(
-            groups=texts(group.attrs["groups"]),
-            mean=group["mean"][()].astype(np.float64),
-            count=group["count"][()],
-            anchor=int(group.attrs.get("anchor", -group.attrs.get("first_position", -101))),
-            frame_seconds=float(group.attrs.get("frame_seconds", 0.01)),
-            frequencies=(group if "frequencies" in group else file)["frequencies"][()],
-        )
+        return read_pattern_sets(file, folder, texts)
 
 
 def _relevance(path: Path) -> Relevance | None:
@@ -249,23 +224,28 @@ def _ledger(rows: np.ndarray) -> tuple[LedgerRow, ...]:
     return tuple(found)
 
 
-def _overshadowing(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Per layer the length of the letters' grand mean over that of each letter's pattern; who is left out."""
+def _overshadowing(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, tuple[str, ...]]]:
+    """By set of labels: per layer the length of the grand mean over that of each group's pattern; who is left
+    out.
+    """
+    ratios: dict[str, dict[str, np.ndarray]] = {}
+    left_out: dict[str, tuple[str, ...]] = {}
     if not path.exists():
-        return {}, ()
-    ratios: dict[str, np.ndarray] = {}
-    left_out: tuple[str, ...] = ()
+        return ratios, left_out
     with _opened(path) as file:
-        place = next(
-            (f"letters/{o}/activation" for o in ("gradient", "none") if f"letters/{o}/activation" in file), ""
-        )
-        for layer in sorted(file[place], key=depth) if place else ():
-            group = file[place][layer]
-            names = texts(group["group"][()])
-            letters = [i for i, name in enumerate(names) if name not in (" ", "'")]
-            left_out = texts(group.attrs.get("left_out", ()))
-            if len(letters) > 1:
-                ratios[layer] = overshadowed(group["mean"][()][letters])
+        for labels in file:
+            offset = next(
+                (name for name in ("gradient", *file[labels]) if f"{name}/activation" in file[labels]), ""
+            )
+            place = file[labels].get(f"{offset}/activation", ())
+            own = ratios.setdefault(labels, {})
+            for layer in sorted(place, key=depth):
+                group = place[layer]
+                names = texts(group["group"][()])
+                left_out[labels] = texts(group.attrs.get("left_out", ()))
+                inside = [i for i, name in enumerate(names) if name not in (" ", "'") and "|" not in name]
+                if len(inside) > 1:
+                    own[layer] = overshadowed(group["mean"][()][inside])
     return ratios, left_out
 
 

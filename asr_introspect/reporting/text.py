@@ -122,13 +122,23 @@ def _timing(seen: Views) -> str:
 
 
 def _patterns(seen: Views) -> str:
-    p = seen.patterns
-    if p is None:
+    if not seen.patterns:
         return f"## Letter patterns\n\n{MISSING}"
-    rows = ((t.name, f"{t.count:,}", t.strongest, t.ratio) for t in p.letters)
-    left_out = f"\n\nToo rare: {escaped(', '.join(p.left_out))}." if p.left_out else ""
-    header = ("letter", "n", "strongest within ±200 ms", "grand mean over pattern")
-    return f"## Letter patterns\n\n{table(header, rows)}{left_out}"
+    header = ("", "n", "strongest within ±200 ms", "cells beyond chance", "average over pattern")
+    layers = ("layer", "average over pattern, median", "smallest", "largest", "n")
+    parts = ["## Letter patterns"]
+    for p in seen.patterns:
+        rows = (
+            (t.name, f"{t.count:,}" + (" (few)" if t.few else ""), t.strongest, t.share or "–", t.ratio)
+            for t in p.letters
+        )
+        parts += [f"### {escaped(p.title.capitalize())}", table(header, rows)]
+        if p.errors_missing:
+            parts.append(f"No standard errors: {escaped(p.errors_missing)}.")
+        if p.left_out:
+            parts.append(f"Too rare: {escaped(', '.join(p.left_out))}.")
+        parts.append(table(layers, p.overshadowing))
+    return "\n\n".join(part for part in parts if part)
 
 
 def _clusters(seen: Views) -> str:
@@ -137,12 +147,7 @@ def _clusters(seen: Views) -> str:
         return f"## Clusters\n\n{MISSING}"
     header = ("layer", "groups", "silhouette", "null mean", "null, 95 %", "p", "cophenetic", "adjusted Rand")
     curves = "\n\n".join(f"### {escaped(curve.title)}\n\n{table(header, curve.rows)}" for curve in c.curves)
-    ratios = table(
-        ("layer", "grand mean over pattern, median", "smallest", "largest", "letters"), c.overshadowing
-    )
-    return (
-        f"## Clusters\n\n{escaped(c.metric)} distance, {escaped(c.linkage)} linkage.\n\n{curves}\n\n{ratios}"
-    )
+    return f"## Clusters\n\n{escaped(c.metric)} distance, {escaped(c.linkage)} linkage.\n\n{curves}"
 
 
 def _made(seen: Views) -> str:

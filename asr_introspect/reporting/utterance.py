@@ -129,7 +129,7 @@ def utterance_view(run: Run) -> UtteranceView | None:
         letters=letters,
         phones=_phones(run, seconds),
         time_ticks=_time_ticks(seconds),
-        frequency_ticks=frequency_ticks(run.patterns.frequencies if run.patterns else None),
+        frequency_ticks=frequency_ticks(next((own.frequencies for own in run.patterns.values()), None)),
         spectrogram=picture(spectrogram, float(low), float(high), "Greys", levels=48),
         sentence=signed_picture(sentence, limit_of(sentence)),
         sound=file_address(run.sound, "audio/flac") if run.sound else None,

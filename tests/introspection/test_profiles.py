@@ -1,4 +1,4 @@
-"""Profiles written and read again; averages; patterns; wrong names."""
+"""Profiles written and read again; averages; wrong names."""
 
 from __future__ import annotations
 
@@ -11,13 +11,6 @@ import pytest
 from asr_introspect.errors import IntrospectError, UsageError
 from asr_introspect.introspection.cones import Cone
 from asr_introspect.introspection.moments import Activations, Moments, WindowSet, window_moments
-from asr_introspect.introspection.patterns import (
-    loudest_cell,
-    overshadowing,
-    read_patterns,
-    strength,
-    write_patterns,
-)
 from asr_introspect.introspection.phonetics import MANNERS, classes_of, phone_class
 from asr_introspect.introspection.profiles import (
     Key,
@@ -115,27 +108,6 @@ def test_unknown_names_say_the_near_ones(stored: Path, tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_text("no HDF5")
     with pytest.raises(IntrospectError, match="cannot read"):
         keys_of(tmp_path / "text.h5")
-
-
-def test_patterns(tmp_path: Path) -> None:
-    found = moments(channels=4)
-    found.mean[1, 2, 3] += 50
-    with h5py.File(tmp_path / "patterns.h5", "w") as file:
-        write_patterns(file, "letters", CONE, found, np.array([100.0, 200.0, 400.0, 800.0]), 0.01, 2)
-    plain = read_patterns(tmp_path / "patterns.h5", average="none")
-    np.testing.assert_allclose(plain["pattern"].values, found.mean[:4], rtol=1e-6, atol=1e-7)
-    patterns = read_patterns(tmp_path / "patterns.h5")
-    letters = patterns["pattern"].sel(group=["A", "B", "C"]).values
-    np.testing.assert_allclose(letters.mean(0), 0, atol=1e-6)
-    restored = patterns["pattern"] + patterns["average"]
-    np.testing.assert_allclose(restored, plain["pattern"], atol=1e-5)
-    hertz, milliseconds, value = loudest_cell(patterns, "B")
-    assert (hertz, milliseconds) == (400.0, 10.0)
-    assert value == pytest.approx(100 / 3, rel=0.1)
-    assert strength(patterns).argmax() == 1
-    assert overshadowing(patterns).shape == (4,)
-    with pytest.raises(UsageError, match="unknown patterns"):
-        read_patterns(tmp_path / "patterns.h5", "phonemes")
 
 
 def test_every_phone_has_its_classes() -> None:

@@ -296,12 +296,23 @@ def _patterns(folder: Path, random: np.random.Generator, phonemes: bool) -> None
                 ]
             )
             count = np.repeat(random.integers(4, 300, len(labels))[:, None], WINDOW, axis=1)
-            group["frequencies"] = frequencies
+            group["group"], group["frequency"] = list(labels), frequencies
+            group["time"] = 10.0 * (time - ANCHOR)
             group["mean"], group["count"] = mean.astype(np.float32), count
             group["variance"] = np.ones_like(mean, np.float32)
+            error = (0.06 + 0.5 / np.sqrt(count[:, None])) * np.ones_like(mean)
+            group["error/groups"] = group["error/counts"] = error.astype(np.float32)
+            group["threshold"] = np.full(len(labels), 4.5)
+            group["threshold"].attrs["draws"] = 1000
+            sounds = [f"audio/patterns/{name}-{i:02}.flac" for i in range(2)]
+            group["sound"] = sounds[1:] + [""] * (len(labels) - 1)
             group.attrs.update(
-                groups=list(labels), anchor=ANCHOR, frame_seconds=0.01, step_frames=2, first_position=-ANCHOR
+                anchor=ANCHOR, frame_seconds=0.01, step_frames=2, first_position=-ANCHOR, errors_missing=""
             )
+            group.attrs.update(average_sound=sounds[0], offset="gradient" if name == "letters" else "none")
+            (folder / "audio" / "patterns").mkdir(parents=True, exist_ok=True)
+            for path in sounds:
+                soundfile.write(folder / path, random.normal(0, 0.1, 8000), 16000)
 
 
 def _relevance(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import soundfile
 
 from asr_introspect.reporting.page import render, views
-from asr_introspect.reporting.patterns import patterns_view
+from asr_introspect.reporting.patterns import LEVELS, patterns_views, veiled_palette
 from asr_introspect.reporting.run import read_run
 from asr_introspect.reporting.summary import command_line, summary_view
 from asr_introspect.reporting.tables import read_table
@@ -81,7 +85,7 @@ def test_nothing_of_the_run_becomes_markup(html: str, page: Page) -> None:
     assert "<b>Ann" not in html
     assert "alert(1)</script>" not in html
     scripts = [attributes for tag, attributes in page.elements if tag == "script"]
-    assert len(scripts) == 3  # two blocks of data and the page's own script
+    assert len(scripts) == 4  # three blocks of data and the page's own script
 
 
 def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
@@ -91,7 +95,9 @@ def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
             if address is None:
                 continue
             if tag == "a":
-                assert re.fullmatch(r"#[\w-]+|[\w-]+\.(csv|h5|json|md)|heatmaps/", address), address
+                assert re.fullmatch(r"#[\w-]+|[\w-]+\.(csv|h5|json|md)|heatmaps/|audio/patterns/", address), (
+                    address
+                )
             else:
                 assert address.startswith("data:"), address[:60]
     assert "url(" not in page.text
@@ -127,7 +133,8 @@ def test_the_page_is_small_and_every_section_is_there(html: str, page: Page) -> 
         "asr-introspect introspect --corpus 'data/my demo' --out runs/demo",
         "torch 2.13.0",
         "c0ffee" * 10,
-        "mean before subtraction",
+        "before subtraction",
+        "Cells under a pale veil are no more than chance gives",
         "Mean cosine to gradient × input 0.83",
     ):
         assert words in page.text, words
@@ -227,10 +234,8 @@ def test_a_long_utterance_is_cut_and_its_maps_averaged(
 def test_patterns_are_means_less_the_mean_over_letters(stored_run: Path) -> None:
     """Ratios against a direct computation; space and apostrophe stay outside the mean."""
     run = read_run(stored_run)
-    view = patterns_view(run)
-    assert view is not None
-    assert run.patterns is not None
-    stored = run.patterns
+    (view, _) = patterns_views(run)
+    stored = run.patterns["letters"]
     kept = [i for i, g in enumerate(stored.groups) if g.isalpha() and stored.count[i].max() >= 10]
     grand = sum(stored.mean[i] for i in kept) / len(kept)
     for shown in view.letters:
@@ -246,10 +251,105 @@ def test_rare_letters_are_listed_not_drawn(stored_run: Path, tmp_path: Path) -> 
         count = file["letters/count"][()]
         count[2] = 3
         file["letters/count"][...] = count
-    view = patterns_view(read_run(folder))
-    assert view is not None
+    (view, _) = patterns_views(read_run(folder))
     assert "A (3)" in view.left_out
     assert "A" not in {shown.name for shown in view.letters}
+
+
+def pixels(address: str) -> np.ndarray:
+    """The palette indices of a picture in the page."""
+    data = base64.b64decode(address.removeprefix("data:image/png;base64,"))
+    at = data.index(b"IDAT")
+    size = int.from_bytes(data[at - 4 : at])
+    width, height = (int.from_bytes(data[i : i + 4]) for i in (16, 20))
+    rows = np.frombuffer(zlib.decompress(data[at + 4 : at + 4 + size]), np.uint8)
+    return rows.reshape(height, width + 1)[:, 1:]
+
+
+def test_cells_that_chance_gives_are_veiled(stored_run: Path) -> None:
+    run = read_run(stored_run)
+    (view, _) = patterns_views(run)
+    stored = run.patterns["letters"]
+    kept = [i for i, g in enumerate(stored.groups) if g.isalpha() and stored.count[i].max() >= 10]
+    grand = stored.mean[kept].mean(0)
+    for shown in view.letters[:5]:
+        at = stored.groups.index(shown.name)
+        pattern = stored.mean[at] - grand
+        beyond = (np.abs(pattern) > 4.5 * stored.error["groups"][at])[::-1]
+        found = pixels(shown.pattern)
+        np.testing.assert_array_equal(found < LEVELS, beyond)
+        assert 0.001 < beyond.mean() < 0.99
+        assert shown.share == f"{100 * beyond.mean():.0f}\N{NO-BREAK SPACE}%"
+        limit = view.data["limit"]
+        level = (LEVELS - 1) * (np.clip(pattern, -limit, limit)[::-1] / limit + 1) / 2
+        np.testing.assert_allclose(found % LEVELS, level, atol=0.501)
+    palette = veiled_palette().astype(int)
+    assert (palette[LEVELS:] >= palette[:LEVELS]).all()
+
+
+def test_by_counts_the_average_is_another(stored_run: Path) -> None:
+    run = read_run(stored_run)
+    (view, _) = patterns_views(run)
+    stored = run.patterns["letters"]
+    kept = [i for i, g in enumerate(stored.groups) if g.isalpha() and stored.count[i].max() >= 10]
+    weights = stored.count[kept, 0].astype(float)
+    shift = stored.mean[kept].mean(0) - np.average(stored.mean[kept], axis=0, weights=weights)
+    packed = np.frombuffer(zlib.decompress(base64.b64decode(view.data["shift"])), np.uint8)
+    limit = view.data["shift_limit"]
+    found = (packed.reshape(shift.shape)[::-1].astype(float) - 128) / 127 * limit
+    np.testing.assert_allclose(found, shift, atol=limit / 127)
+    at = stored.groups.index(view.letters[0].name)
+    mask = np.unpackbits(np.frombuffer(zlib.decompress(base64.b64decode(view.letters[0].mask)), np.uint8))
+    pattern = stored.mean[at] - stored.mean[kept].mean(0) + shift
+    beyond = np.abs(pattern) > 4.5 * stored.error["counts"][at]
+    np.testing.assert_array_equal(mask.reshape(beyond.shape)[::-1].astype(bool), beyond)
+
+
+def test_patterns_without_standard_errors_are_shown_and_say_why(stored_run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(stored_run, tmp_path / "run"))
+    with h5py.File(folder / "patterns.h5", "a") as file:
+        for name in ("error", "threshold"):
+            del file["letters"][name]
+        file["letters"].attrs["errors_missing"] = "x.flac is <gone>"
+    seen = views(read_run(folder))
+    text = Page(render(seen)).text
+    assert "x.flac is <gone>" in text
+    assert "there are no standard errors" in text
+    assert seen.patterns[0].share == "" == seen.patterns[0].letters[0].share
+    assert (pixels(seen.patterns[0].letters[0].pattern) < LEVELS).all()
+    assert "No standard errors" in render_text(seen)
+
+
+def test_sounds_of_patterns_are_in_the_page(stored_run: Path) -> None:
+    (view, _) = patterns_views(read_run(stored_run))
+    for address in (view.average_sound, next(shown.sound for shown in view.letters if shown.sound)):
+        kind, _, data = address.partition(",")
+        assert kind == "data:audio/mpeg;base64"
+        sound, rate = soundfile.read(io.BytesIO(base64.b64decode(data)))
+        assert rate == 16000
+        assert abs(len(sound) - 8000) < 2500
+        assert len(data) < 12_000
+
+
+def test_a_sound_outside_the_run_is_not_read(stored_run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(stored_run, tmp_path / "run"))
+    shutil.copyfile(folder / "audio/patterns/letters-00.flac", tmp_path / "other.flac")
+    with h5py.File(folder / "patterns.h5", "a") as file:
+        file["letters"].attrs["average_sound"] = "../other.flac"
+    assert read_run(folder).patterns["letters"].average_sound is None
+
+
+def test_parts_of_groups_are_not_drawn(stored_run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(stored_run, tmp_path / "run"))
+    before = [shown.name for shown in patterns_views(read_run(folder))[0].letters]
+    with h5py.File(folder / "patterns.h5", "a") as file:
+        names = file["letters/group"].asstr()[:].tolist()
+        last = names.index(before[-1]) if before[-1] in names else 0
+        names[last] = "B|right"
+        file["letters/group"][...] = names
+    after = [shown.name for shown in patterns_views(read_run(folder))[0].letters]
+    assert len(after) == len(before) - 1
+    assert not any("|" in name for name in after)
 
 
 def test_offsets_are_told_from_the_centre_of_the_step(stored_run: Path) -> None:

@@ -19,8 +19,11 @@ from tests.reporting.synthetic import HOSTILE, LAYERS, LETTERS
 def test_everything_is_read(stored_run: Path) -> None:
     run = read_run(stored_run)
     assert run.part["seed"] == 0
-    assert run.patterns is not None
-    assert run.patterns.mean.shape == (28, 128, 206)
+    assert list(run.patterns) == ["letters", "phonemes"]
+    letters = run.patterns["letters"]
+    assert letters.mean.shape == letters.error["counts"].shape == (28, 128, 206)
+    assert letters.sounds[0] is not None
+    assert letters.sounds[1] is None
     assert run.relevance is not None
     assert run.relevance.windows.shape[1:] == (128, 206)
     assert len(run.relevance.symbols) == len(run.relevance.windows)
@@ -80,7 +83,7 @@ def test_a_json_file_of_another_kind_is_named(stored_run: Path, tmp_path: Path) 
 def test_parts_that_are_missing_are_none(stored_run: Path, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text((stored_run / "run.json").read_text())
     run = read_run(tmp_path)
-    assert run.patterns is None
+    assert run.patterns == {}
     assert run.relevance is None
     assert run.sound is None
     assert [run.clusters, run.lags, run.findings, run.instances.positions] == [[], [], [], {}]
@@ -107,8 +110,8 @@ def test_overshadowing_is_read_from_profiles(stored_run: Path, tmp_path: Path) -
         place["mean"] = np.array([[[2.0, 1.0]], [[2.0, -1.0]], [[2.0, 0.0]], [[99.0, 99.0]]])
         place.attrs["left_out"] = ["J (3)"]
     run = read_run(folder)
-    np.testing.assert_allclose(run.overshadowing["layer2"], [2.0, 2.0, np.nan])
-    assert run.left_out == ("J (3)",)
+    np.testing.assert_allclose(run.overshadowing["letters"]["layer2"], [2.0, 2.0, np.nan])
+    assert run.left_out == {"letters": ("J (3)",)}
 
 
 def test_instances_and_offsets_meet(tmp_path: Path) -> None:

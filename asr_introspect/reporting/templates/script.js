@@ -165,7 +165,133 @@
     box.dataset.ready = "yes";
   }
 
+  async function patterns() {
+    const sets = data("pattern-data"), section = one("#patterns");
+    if (!sets) return;
+    const readout = one("#pattern-readout"), idle = readout.textContent, only = one("#pattern-only");
+    const chosen = (name) => one(`input[name="${name}"]:checked`, section)?.value;
+    const player = new Audio();
+    let playing = null, drawn = 0;
+
+    // The pictures are the numbers: one chunk of palette indices, each row after a zero (see pictures.py).
+    async function indices(image) {
+      const raw = Uint8Array.from(atob(image.src.split(",")[1]), (sign) => sign.charCodeAt(0));
+      const view = new DataView(raw.buffer);
+      for (let at = 8; at < raw.length; at += 12 + view.getUint32(at)) {
+        if (String.fromCharCode(...raw.subarray(at + 4, at + 8)) !== "IDAT") continue;
+        const part = raw.subarray(at + 8, at + 8 + view.getUint32(at));
+        const stream = new Blob([part]).stream().pipeThrough(new DecompressionStream("deflate"));
+        const rows = new Uint8Array(await new Response(stream).arrayBuffer());
+        const width = image.width, height = image.height, found = new Uint8Array(width * height);
+        for (let y = 0; y < height; y++) found.set(rows.subarray(y * (width + 1) + 1, (y + 1) * (width + 1)), y * width);
+        return found;
+      }
+    }
+    async function unpack(box, set) {
+      const grand = await bytes(set.grand), shift = await bytes(set.shift);
+      set.grand = Float32Array.from(grand, (value) => ((value - 128) / 127) * set.mean_limit);
+      set.shift = Float32Array.from(shift, (value) => ((value - 128) / 127) * set.shift_limit);
+      set.tiles = [];
+      for (const item of all("li[data-index]", box)) {
+        const image = one("img", item), index = +item.dataset.index, canvas = document.createElement("canvas");
+        canvas.width = image.width; canvas.height = image.height;
+        canvas.setAttribute("aria-hidden", "true");
+        const mask = set.masks[index] ? await bytes(set.masks[index]) : null;
+        const tile = { item, canvas, mask, index, cells: await indices(image), context: canvas.getContext("2d") };
+        tile.image = tile.context.createImageData(canvas.width, canvas.height);
+        image.after(canvas);
+        canvas.addEventListener("pointermove", (event) => say(set, tile, event));
+        canvas.addEventListener("pointerleave", () => (readout.textContent = idle));
+        set.tiles.push(tile);
+      }
+    }
+    function value(set, tile, at) {
+      const top = set.levels - 1, level = tile.cells[at] % set.levels;
+      const pattern = ((2 * level) / top - 1) * set.limit;
+      if (chosen("pattern-shown") === "mean") return pattern + set.grand[at];
+      return chosen("pattern-average") === "counts" ? pattern + set.shift[at] : pattern;
+    }
+    function beyond(set, tile, at) {
+      if (chosen("pattern-average") === "counts" && tile.mask) return (tile.mask[at >> 3] >> (7 - (at & 7))) & 1;
+      return tile.cells[at] < set.levels;
+    }
+    function say(set, tile, event) {
+      const frame = tile.canvas.getBoundingClientRect(), { width, height } = tile.canvas;
+      const x = Math.min(width - 1, Math.floor(((event.clientX - frame.left) / frame.width) * width));
+      const y = Math.min(height - 1, Math.floor(((event.clientY - frame.top) / frame.height) * height));
+      const at = Math.max(0, y) * width + Math.max(0, x), ms = Math.round((x - set.anchor) * set.frame_ms);
+      const mean = chosen("pattern-shown") === "mean";
+      const sure = mean ? "" : beyond(set, tile, at) ? ", beyond chance" : ", no more than chance";
+      readout.textContent = `${set.names[tile.index]} at ${set.hertz[height - 1 - y].toLocaleString("en")} Hz, ${ms > 0 ? "+" : ""}${ms} ms: ` +
+        `${value(set, tile, at).toFixed(2)}${one("#pattern-only") ? sure : ""}.`.replace("-", "\u2212");
+    }
+    async function show() {
+      const labels = chosen("pattern-labels") ?? Object.keys(sets)[0], mean = chosen("pattern-shown") === "mean";
+      const counts = chosen("pattern-average") === "counts", mine = ++drawn;
+      all('input[name="pattern-average"]', section).forEach((radio) => (radio.disabled = mean));
+      if (only) only.disabled = mean;
+      const boxes = all(".patternset", section);
+      boxes.forEach((box) => (box.hidden = box.dataset.labels !== labels));
+      const box = boxes.find((it) => it.dataset.labels === labels), set = sets[labels];
+      set.ready ??= unpack(box, set);
+      await set.ready;
+      if (mine !== drawn) return;
+      const limit = mean ? set.mean_limit : set.limit, top = set.levels - 1;
+      one(".low", box).textContent = "\u2212" + limit.toFixed(2);
+      one(".high", box).textContent = "+" + limit.toFixed(2);
+      for (const tile of set.tiles) {
+        const pixels = tile.image.data;
+        for (let at = 0; at < tile.cells.length; at++) {
+          let index = tile.cells[at], clear = index < set.levels;
+          index %= set.levels;
+          if (mean || counts) {
+            const pattern = ((2 * index) / top - 1) * set.limit;
+            const scaled = (pattern + (mean ? set.grand[at] : set.shift[at])) / limit;
+            index = Math.round(((Math.min(1, Math.max(-1, scaled)) + 1) / 2) * top);
+            if (counts && tile.mask) clear = (tile.mask[at >> 3] >> (7 - (at & 7))) & 1;
+          }
+          if (mean) clear = true;
+          const colour = set.colours[clear ? index : only?.checked ? top / 2 : index + set.levels];
+          pixels[4 * at] = colour[0]; pixels[4 * at + 1] = colour[1]; pixels[4 * at + 2] = colour[2];
+          pixels[4 * at + 3] = 255;
+        }
+        tile.context.putImageData(tile.image, 0, 0);
+      }
+      section.dataset.drawn = [labels, mean ? "mean" : counts ? "counts" : "groups", only?.checked ? "only" : "all"].join(" ");
+    }
+    function stop() {
+      playing?.classList.remove("playing");
+      if (playing) playing.textContent = "\u25b6";
+      playing = null;
+    }
+    player.addEventListener("ended", stop);
+    all("li", section).forEach((item) => {
+      const button = one(".hear", item), audio = one("audio", item);
+      if (!button || !audio) return;
+      audio.hidden = true;
+      button.addEventListener("click", () => {
+        const again = playing === button;
+        stop();
+        player.pause();
+        if (again) return;
+        playing = button;
+        button.classList.add("playing");
+        button.textContent = "\u25a0";
+        player.src = audio.src;
+        player.play().catch(stop);
+      });
+    });
+    all(".patternset > h3", section).forEach((title) => (title.hidden = true));
+    all("#pattern-controls input", section).forEach((input) => input.addEventListener("change", show));
+    reveal(section);
+    await show();
+  }
+
   clusters();
+  patterns().catch(() => {
+    all("#pattern-controls, #pattern-readout").forEach((part) => (part.hidden = true));
+    all(".patternset, .patternset > h3").forEach((part) => (part.hidden = false));
+  });
   utterance().catch(() => {
     const readout = one("#readout");
     readout.textContent += " This browser cannot unpack the maps of single letters; a newer one can.";
