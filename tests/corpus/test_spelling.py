@@ -3,127 +3,84 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from asr_introspect.corpus.spelling import SHAPES, learn, spelled
+from asr_introspect.corpus.spelling import SHAPES, learn, possible, spelled
 
-# Each letter with what it spells; "-" is silent, a word's letters and phones are separated by spaces.
-BY_HAND = """
-T:DH H:DH E:AH
-P:F H:F R:R A:EY S:Z E:-|Z
-C:S I:IH T:T Y:IY
-C:K A:AE T:T
-K:N|- N:N I:AY F:F E:-
-B:B O:AA X:K+S
-T:TH H:TH O:AO|- U:AO G:-|AO H:-|T T:T
-N:N I:AY G:-|AY H:-|T T:T
-T:T A:EY B:B L:L|AH+L E:-
-P:P E:IY O:IY P:P L:L|AH+L E:-
-S:S C:K H:K O:UW O:UW L:L
-N:N A:EY T:SH I:SH O:AH N:N
-W:W H:W I:IH C:CH H:CH
-B:B A:AE C:K K:K
-H:HH A:AE P:P P:P Y:IY
-L:L A:AE U:- G:F H:F
-I:AY S:- L:L A:AH N:N D:D
-T:T W:- O:UW
-K:N|- N:N O:OW W:OW
-W:R|- R:R I:AY T:T E:-|T
-B:B R:R I:IH D:JH|- G:JH E:-
-M:M A:AH C:SH H:SH I:IY N:N E:-|N
-S:S U:AH C:K C:S E:EH S:S S:S
-C:K O:-|K U:UH L:-|UH D:D
-F:F R:R U:UW I:UW T:T
-U:Y+UW S:S E:-
-S:S H:SH|S
-S:SH H:SH I:IH P:P
-T:TH H:TH I:IH N:NG|N K:K
-S:S I:IH N:NG G:NG
-L:L O:AO|AA N:NG G:NG
-D:D O:AO|AA G:G
-Q:K U:W|K I:IH|W+IH T:T
-J:JH U:AH M:M P:P
-Z:Z E:IH|IY R:R O:OW
-S:S N:N O:OW W:OW
-D:D A:AW|AY Y:AY|EY
-S:S E:IY E:IY
-M:M Y:AY
-W:W E:IY
-"""
+BY_HAND = Path(__file__).with_name("spelling_by_hand.tsv")
+"""Lines of a set, a word, its phones and for each letter what it spells: ``-`` nothing, ``+`` two phones,
+``|`` between readings that are both right. 200 words of LibriSpeech's training speech, drawn by seed: 120 by
+their frequency, 80 of those that occur three times at most. Set 1 was looked at before units were limited to
+those that English has, set 2 after."""
 
 
-def cases() -> list[tuple[str, list[str], list[set[tuple[str, ...]]]]]:
+def by_hand(number: str) -> list[tuple[str, list[str], list[set[str]]]]:
     found = []
-    for line in BY_HAND.strip().splitlines():
-        parts = [part.split(":") for part in line.split()]
-        wanted = [
-            {() if option == "-" else tuple(option.split("+")) for option in options.split("|")}
-            for _, options in parts
-        ]
-        found.append(("".join(letter for letter, _ in parts), line, wanted))
+    for line in BY_HAND.read_text(encoding="ascii").splitlines():
+        of, word, phones, letters = line.split("\t")
+        if of == number:
+            found.append((word, phones.split(), [set(options.split("|")) for options in letters.split()]))
     return found
 
 
-PHONES = {
-    "THE": "DH AH",
-    "PHRASE": "F R EY Z",
-    "CITY": "S IH T IY",
-    "CAT": "K AE T",
-    "KNIFE": "N AY F",
-    "BOX": "B AA K S",
-    "THOUGHT": "TH AO T",
-    "NIGHT": "N AY T",
-    "TABLE": "T EY B AH L",
-    "PEOPLE": "P IY P AH L",
-    "SCHOOL": "S K UW L",
-    "NATION": "N EY SH AH N",
-    "WHICH": "W IH CH",
-    "BACK": "B AE K",
-    "HAPPY": "HH AE P IY",
-    "LAUGH": "L AE F",
-    "ISLAND": "AY L AH N D",
-    "TWO": "T UW",
-    "KNOW": "N OW",
-    "WRITE": "R AY T",
-    "BRIDGE": "B R IH JH",
-    "MACHINE": "M AH SH IY N",
-    "SUCCESS": "S AH K S EH S",
-    "COULD": "K UH D",
-    "FRUIT": "F R UW T",
-    "USE": "Y UW S",
-    "SHIP": "SH IH P",
-    "THINK": "TH IH NG K",
-    "SING": "S IH NG",
-    "LONG": "L AO NG",
-    "DOG": "D AO G",
-    "QUIT": "K W IH T",
-    "JUMP": "JH AH M P",
-    "ZERO": "Z IH R OW",
-    "SNOW": "S N OW",
-    "SEE": "S IY",
-    "MY": "M AY",
-    "WE": "W IY",
+def right_letters(word: str, phones: list[str], wanted: list[set[str]]) -> list[bool]:
+    found = spelled(word, phones)
+    assert found is not None
+    said = ["+".join(phones[i] for i in places) or "-" for places in found]
+    return [letter in options for letter, options in zip(said, wanted, strict=True)]
+
+
+@pytest.mark.parametrize(("number", "least"), [("1", 0.985), ("2", 0.99)])
+def test_words_aligned_by_hand(number: str, least: float) -> None:
+    """Before units were limited it was 95 % of the letters in both, wrong in a quarter of the words."""
+    words = by_hand(number)
+    assert len(words) == 100
+    right = [right_letters(*word) for word in words]
+    assert np.mean([letter for word in right for letter in word]) >= least
+    assert sum(not all(word) for word in right) <= 5
+
+
+# Words that other mistakes were seen in.
+HARD = {
+    "THE": ("DH AH", "DH DH AH"),
+    "PHRASE": ("F R EY Z", "F F R EY Z -"),
+    "KNIFE": ("N AY F", "-|N N AY F -"),
+    "BOX": ("B AA K S", "B AA K+S"),
+    "THOUGHT": ("TH AO T", "TH TH AO AO - - T"),
+    "TABLE": ("T EY B AH L", "T EY B AH+L -"),
+    "PEOPLE": ("P IY P AH L", "P IY IY P AH+L -"),
+    "NATION": ("N EY SH AH N", "N EY SH SH AH N"),
+    "LAUGH": ("L AE F", "L AE|- AE|- F F"),
+    "ISLAND": ("AY L AH N D", "AY - L AH N D"),
+    "TWO": ("T UW", "T - UW"),
+    "WRITE": ("R AY T", "-|R R AY T -"),
+    "BRIDGE": ("B R IH JH", "B R IH JH JH -"),
+    "MACHINE": ("M AH SH IY N", "M AH SH SH IY N -"),
+    "SUCCESS": ("S AH K S EH S", "S AH K S EH S S"),
+    "COULD": ("K UH D", "K UH UH - D"),
+    "USE": ("Y UW S", "Y+UW S -"),
+    "QUIT": ("K W IH T", "K W IH T"),
+    "SNOW": ("S N OW", "S N OW OW"),
 }
 
 
-@pytest.mark.parametrize("case", [case for case in cases() if case[0] in PHONES], ids=lambda case: case[0])
-def test_words_checked_by_hand(case: tuple[str, str, list[set[tuple[str, ...]]]]) -> None:
-    word, _, wanted = case
-    phones = PHONES[word].split()
-    found = spelled(word, phones)
-    assert found is not None
-    for letter, places, options in zip(word, found, wanted, strict=True):
-        assert tuple(phones[i] for i in places) in options, (letter, found)
+@pytest.mark.parametrize("word", HARD)
+def test_hard_words(word: str) -> None:
+    phones, letters = HARD[word]
+    wanted = [set(options.split("|")) for options in letters.split()]
+    assert all(right_letters(word, phones.split(), wanted))
 
 
 def test_every_phone_is_spelled_in_order() -> None:
-    for word, phones in PHONES.items():
-        found = spelled(word, phones.split())
+    for word, phones, _ in by_hand("1"):
+        found = spelled(word, phones)
         assert found is not None
         places = [place for each in found for place in each]
         assert places == sorted(places)
-        assert set(places) == set(range(len(phones.split())))
+        assert set(places) == set(range(len(phones)))
 
 
 def test_apostrophes_and_what_cannot_be() -> None:
@@ -133,9 +90,21 @@ def test_apostrophes_and_what_cannot_be() -> None:
     assert spelled("ZZXQ", ["AA"]) is not None  # never seen, still aligned
 
 
+def test_units_that_english_has() -> None:
+    have = ["TH DH", "EA IY", "ER ER", "OW OW", "AH AA", "CK K", "TI SH", "SI ZH", "GH F", "X K S", "U Y UW"]
+    have += ["O W AH", "L AH L", "E", "G"]
+    have_not = ["DE D", "NE N", "LD D", "HT T", "GH T", "IR R", "TA T", "QU K", "N AH K", "B P S"]
+    for unit in have:
+        letters, *phones = unit.split()
+        assert possible(letters, phones), unit
+    for unit in have_not:
+        letters, *phones = unit.split()
+        assert not possible(letters, phones), unit
+
+
 def test_expected_counts_are_those_of_all_alignments() -> None:
     """One round of EM from all alike: each alignment of a word counts by the product of its units."""
-    pairs = [("ABC", ("x", "y")), ("AB", ("x",)), ("CA", ("y", "x", "z"))]
+    pairs = [("TAX", ("T", "AH", "K", "S")), ("CK", ("K",)), ("NATIO", ("N", "AH", "SH", "OW"))]
     counts: dict[tuple[str, tuple[str, ...]], float] = {}
     for word, phones in pairs:
         ways = []
@@ -147,10 +116,14 @@ def test_expected_counts_are_those_of_all_alignments() -> None:
                     for m, n in shapes:
                         units.append((word[i : i + m], phones[j : j + n]))
                         i, j = i + m, j + n
-                    ways.append(units)
+                    if all(possible(*unit) for unit in units):
+                        ways.append(units)
         for units in ways:
             for unit in units:
                 counts[unit] = counts.get(unit, 0) + 1 / len(ways)
     total = sum(counts.values())
+    assert ("TI", ("SH",)) in counts
+    assert ("X", ("K", "S")) in counts
+    assert ("AT", ("AH",)) not in counts
     found = learn(pairs, rounds=1, smallest=0)
     assert found == pytest.approx({unit: count / total for unit, count in counts.items()})
