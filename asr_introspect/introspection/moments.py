@@ -18,10 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 
 from asr_introspect.errors import UsageError
+from asr_introspect.introspection.compiled import compiled
 
 TILE = 16
 """Channels summed together."""
@@ -259,16 +259,7 @@ def _placed(places: _Places, windows: WindowSet, first: int, positions: int) -> 
     return _Placed((places.row[number] + begin)[order], edges, count)
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as machine code, kept on disk where there is a folder for it."""
-    # contract: a multiplication and an addition may be one instruction; the order of sums stays as written.
-    try:
-        return numba.njit(function, cache=True, nogil=True, fastmath={"contract"})  # type: ignore[no-any-return]
-    except RuntimeError:  # neither the package's folder nor the user's can be written to
-        return numba.njit(function, nogil=True, fastmath={"contract"})  # type: ignore[no-any-return]
-
-
-@_compiled
+@compiled
 def _fill(values: np.ndarray, length: int, centre: np.ndarray, tile: np.ndarray, row: int) -> None:
     """Writes an item's channels ``(c, T)`` into the tile's columns, centred."""
     for position in range(length):
@@ -276,7 +267,7 @@ def _fill(values: np.ndarray, length: int, centre: np.ndarray, tile: np.ndarray,
             tile[row + position, channel] = values[channel, position] - centre[channel]
 
 
-@_compiled
+@compiled
 def _add(tile: np.ndarray, rows: np.ndarray, edges: np.ndarray, totals: np.ndarray) -> None:
     """Adds windows to sums and sums of squares ``(G, P, 2, TILE)``; ``edges``: where groups begin.
 
@@ -303,7 +294,7 @@ def _add(tile: np.ndarray, rows: np.ndarray, edges: np.ndarray, totals: np.ndarr
                     total[TILE + c] += value * value
 
 
-@_compiled
+@compiled
 def _finish(
     totals: np.ndarray, count: np.ndarray, centre: np.ndarray, mean: np.ndarray, m2: np.ndarray
 ) -> None:
@@ -320,7 +311,7 @@ def _finish(
                     m2[group, position, channel] = max(square, 0.0)
 
 
-@_compiled
+@compiled
 def _merge(
     count1: np.ndarray,
     mean1: np.ndarray,

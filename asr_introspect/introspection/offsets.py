@@ -68,7 +68,7 @@ def curves(
         (composite ``epsilon-relative``).
     """
     layout = {name: cone for name, cone in cones(recogniser.network).items() if cone.shifts}
-    for rows, begin, spectrogram, frames in _parts(recogniser, forward, step):
+    for rows, begin, spectrogram, frames in parts_of(recogniser, forward, step):
         if len(rows) == 0:
             continue
         targets = np.stack([item[rows], step[rows] - begin, label[rows]], axis=1)
@@ -99,7 +99,7 @@ def _summed_size(windows: Tensor) -> Tensor:
     return windows.abs().sum(1)
 
 
-def _parts(
+def parts_of(
     recogniser: Recogniser, forward: Forward, step: np.ndarray
 ) -> Iterator[tuple[np.ndarray, int, Tensor, Tensor]]:
     """Instances, the step at which their spectrogram begins, the spectrograms and their frames."""

@@ -1,6 +1,7 @@
 """Time and memory of the profile pass over speech, as ratios to the forward pass alone.
 
-``python tests/benchmarks/profile_pass.py --corpus CORPUS [--alignments DIR] [--minutes 10 60] [--threads 1]``
+``python tests/benchmarks/profile_pass.py --corpus CORPUS [--alignments DIR] [--minutes 10 60] [--threads 1]
+[--preset wav2letter] [--parts ...]``
 
 From cached features, one instance per emission, letters and phonemes, mean and M2 of all layers. Each
 measurement is a process of its own. Processor seconds are compared, not wall seconds: they hardly depend on
@@ -9,7 +10,16 @@ what else the machine does. Memory is the largest resident size above that with 
 conv1d     the network's forward pass by torch's ``conv1d``
 forward    the recogniser's own forward pass
 moments    the pass at offset 0 (letters and phonemes), without gradients
-pass       the whole pass: letters by their gradients at every layer, and at offset 0, phonemes
+sketches   the same, and a sketch of each instance
+splits     the moments once more for right and wrong letters, women and men, and each speaker
+pass       letters by their gradients at every layer, and at offset 0, phonemes
+all        the same with sketches: what ``introspect`` does
+
+The reference net is of the small preset. ``--preset wav2letter`` measures the full one with the reference's
+weights, layers 10 and 11 made four times as wide by copies of their channels: it computes the same function,
+so that letters, offsets and their number are those of speech.
+
+``--storage RUN`` prints the bytes of a run's profiles and sketches beside those of its activations.
 """
 
 from __future__ import annotations
@@ -21,9 +31,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import torch
 
 from asr_introspect.convolution import Convolution1d
@@ -33,13 +45,24 @@ from asr_introspect.corpus.records import Corpus
 from asr_introspect.experiments.pass_plan import Pass
 from asr_introspect.experiments.profile_pass import streamed
 from asr_introspect.features import normalise
+from asr_introspect.files import read_json
+from asr_introspect.introspection.cones import cones
 from asr_introspect.progress import quietly
-from asr_introspect.recogniser.checkpoint import load_model
+from asr_introspect.recogniser.checkpoint import Recogniser, load_model
+from asr_introspect.recogniser.network import PRESETS, Wav2Letter
 from asr_introspect.recogniser.passes import forward_pass
 from asr_introspect.resources import bundled
 from asr_introspect.training.cache import cache_features
 
-PARTS = ("conv1d", "forward", "moments", "pass")
+PASSES: dict[str, dict[str, Any]] = {
+    "moments": {"gradient": False},
+    "sketches": {"gradient": False, "sketch_seed": 0},
+    "splits": {"gradient": False, "splits": ("right", "sex", "speaker")},
+    "pass": {},
+    "all": {"sketch_seed": 0},
+}
+PARTS = ("conv1d", "forward", *PASSES)
+DEFAULT = ("conv1d", "forward", "moments", "sketches", "pass", "all")
 
 
 def resident() -> float:
@@ -48,10 +71,30 @@ def resident() -> float:
     return int(fields[0]) / 1024
 
 
+def widened(recogniser: Recogniser) -> Recogniser:
+    """The same function by the full preset: each channel of layers 10 and 11 as several equal ones."""
+    small = recogniser.network
+    config = replace(PRESETS["wav2letter"], mels=small.config.mels, narrow=small.config.narrow)
+    copies = config.wide // small.config.wide
+    weights = {}
+    for name, values in small.state_dict().items():
+        layer = name.partition(".")[0]
+        if layer in ("layer10", "layer11") and values.dim():
+            values = values.repeat_interleave(copies, 0)
+        if layer in ("layer11", "layer12") and name.endswith("convolution.weight"):
+            values = values.repeat_interleave(copies, 1) / copies
+        weights[name] = values
+    network = Wav2Letter(config, len(recogniser.symbols.symbols))
+    network.load_state_dict(weights)
+    return replace(recogniser, network=network.eval())
+
+
 def measured(part: str, given: argparse.Namespace, minutes: float, cache: Path, work: Path) -> dict[str, Any]:
     """One part over so many minutes of the corpus, in this process."""
     torch.set_num_threads(given.threads)
     recogniser = load_model(given.checkpoint or bundled("reference"))
+    if given.preset == "wav2letter":
+        recogniser = widened(recogniser)
     speech = read_corpus(given.corpus)
     features = cache_features(speech, recogniser.features, cache)
     kept, seconds = 0, 0.0
@@ -59,7 +102,7 @@ def measured(part: str, given: argparse.Namespace, minutes: float, cache: Path, 
         seconds += features.utterances[kept].duration
         kept += 1
     utterances = features.utterances[:kept]
-    phones = read_alignments(given.alignments, utterances) if given.alignments and part in PARTS[2:] else {}
+    phones = read_alignments(given.alignments, utterances) if given.alignments and part in PASSES else {}
     how = recogniser.features.normalise
 
     def spectrogram(place: int) -> torch.Tensor:
@@ -67,39 +110,77 @@ def measured(part: str, given: argparse.Namespace, minutes: float, cache: Path, 
 
     if part == "conv1d":
         Convolution1d.forward = torch.nn.Conv1d.forward  # type: ignore[method-assign]
-    plan = Pass(recogniser, utterances, phones, spectrogram, gradient=part == "pass")
+    plan = Pass(recogniser, utterances, phones, spectrogram, **PASSES.get(part, {}))
     for _ in forward_pass(recogniser, utterances[:2], spectrograms=spectrogram):
         pass  # what is compiled or planned once
     before, started, wall = resident(), resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    if part in ("conv1d", "forward"):
-        for _ in forward_pass(recogniser, utterances, spectrograms=spectrogram):
-            pass
+    instances = 0
+    if part in PASSES:
+        for _, rows in streamed(plan, work):
+            instances += len(rows.letters) + len(rows.phonemes)
     else:
-        for _ in streamed(plan, work):
+        for _ in forward_pass(recogniser, utterances, spectrograms=spectrogram):
             pass
     ended = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "part": part,
         "minutes": seconds / 60,
+        "instances": instances,
         "processor": ended.ru_utime + ended.ru_stime - started.ru_utime - started.ru_stime,
         "wall": time.perf_counter() - wall,
         "peak": ended.ru_maxrss / 1024 - before,
     }
 
 
+def storage(run: Path) -> None:
+    """Prints what a run stores per layer's activations, and what storing the activations would take."""
+    recogniser = load_model(bundled("reference"))
+    steps = frames = 0
+    for record in (run / "work" / "slices").glob("*.json"):
+        for utterance in read_json(record)["utterances"]:
+            steps, frames = steps + utterance["steps"], frames + utterance["frames"]
+    layout = cones(recogniser.network)
+    channels = {name: block.convolution.out_channels for name, block in recogniser.network.blocks()}
+    whole = 4 * (frames * recogniser.features.mels + steps * sum(channels.values()))
+    windows = 0
+    with h5py.File(run / "profiles.h5") as file:
+        for labels in file:
+            for offset in file[labels]:
+                for layer, cone in layout.items():
+                    group = file[labels][offset]["activation"][layer]
+                    count = int(group["count"][:].max(1).sum())
+                    windows += 4 * count * cone.positions * group["mean"].shape[1]
+    sizes = {
+        "profiles.h5": (run / "profiles.h5").stat().st_size,
+        "work/moments.h5": (run / "work" / "moments.h5").stat().st_size,
+        "work/sketches": sum(path.stat().st_size for path in (run / "work" / "sketches").rglob("*.h5")),
+        "activations, float32": whole,
+        "windows of all instances, float32": windows,
+    }
+    for name, size in sizes.items():
+        print(f"{name:36}{size / 2**20:12,.1f} MiB{whole / max(size, 1):10.1f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--corpus", required=True)
+    parser.add_argument("--corpus")
     parser.add_argument("--alignments")
     parser.add_argument("--checkpoint")
+    parser.add_argument("--preset", choices=("wav2letter", "wav2letter-small"), default="wav2letter-small")
     parser.add_argument("--minutes", type=float, nargs="+", default=[10.0, 60.0])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(DEFAULT))
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--storage", type=Path)
     parser.add_argument("--one", nargs=2, metavar=("PART", "MINUTES"), help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.storage:
+        storage(given.storage)
+        return
+    if not given.corpus:
+        parser.error("--corpus is missing")
     with tempfile.TemporaryDirectory() as folder, quietly():
         cache = given.cache or Path(folder) / "cache"
         if given.one:
@@ -110,19 +191,21 @@ def main() -> None:
         speech = read_corpus(given.corpus)
         cache_features(Corpus(speech.utterances), recogniser.features, cache)
         print(
-            f"{'part':10}{'minutes':>9}{'processor s':>13}{'forward passes':>16}{'wall s':>9}{'peak MB':>9}"
+            f"{'part':10}{'minutes':>9}{'instances':>11}{'processor s':>13}{'forward passes':>16}"
+            f"{'wall s':>9}{'peak MiB':>10}",
+            flush=True,
         )
         for minutes in given.minutes:
             unit = None
             for part in given.parts:
                 call = [sys.executable, __file__, *sys.argv[1:], "--cache", str(cache)]
                 call += ["--one", part, str(minutes)]
-                done = subprocess.run(call, capture_output=True, text=True, check=True)
+                done = subprocess.run(call, stdout=subprocess.PIPE, text=True, check=True)
                 found = json.loads(done.stdout)
                 unit = unit or found["processor"]
                 print(
-                    f"{part:10}{found['minutes']:9.1f}{found['processor']:13.1f}"
-                    f"{found['processor'] / unit:16.2f}{found['wall']:9.1f}{found['peak']:9.0f}",
+                    f"{part:10}{found['minutes']:9.1f}{found['instances']:11,}{found['processor']:13.1f}"
+                    f"{found['processor'] / unit:16.2f}{found['wall']:9.1f}{found['peak']:10.0f}",
                     flush=True,
                 )
 
