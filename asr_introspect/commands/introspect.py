@@ -57,11 +57,29 @@ def introspect(
             "then makes one run of all n."
         ),
     ] = None,
-    splits: Annotated[
-        list[Literal["right", "speaker", "sex"]] | None,
+    labels: Annotated[
+        list[Literal["letters-aligned", "phonemes-stressed"]] | None,
         Parameter(
-            help="Also make profiles of parts of each group: right and wrong letters, speakers, sexes. Each "
-            "part takes as much memory as the whole."
+            help="Profiles of further labels beside emitted letters and phonemes: letters-aligned, every "
+            "letter of the transcript where the forced alignment puts it; phonemes-stressed, phones with "
+            "their stress."
+        ),
+    ] = None,
+    table: Annotated[
+        list[Path] | None,
+        Parameter(
+            help="Profiles of your own labels: a CSV or TSV file whose first line names the columns "
+            "utterance, time (seconds) and label; may be given several times. They are called like the file."
+        ),
+    ] = None,
+    splits: Annotated[
+        list[Literal["right", "speaker", "sex", "next", "previous", "phone", "stress"]] | None,
+        Parameter(
+            help="Also make profiles of parts of each group: right and wrong letters (C|right), speakers, "
+            "sexes, what follows or went before (C|before I, C|after S), the phone that a letter spells "
+            "(C|S, C|K), the stress of a vowel; the page then shows in which layers the parts differ. Each "
+            "part takes as much disk as the whole; parts by neighbours, phones and stress need 10 instances "
+            "in the transcripts."
         ),
     ] = None,
     sketches: Annotated[
@@ -100,6 +118,8 @@ def introspect(
             overwrite=overwrite,
             shard=None if shard is None else as_shard(shard),
             splits=splits or (),
+            labels=labels or (),
+            tables=table or (),
             sketches=sketches,
         )
     )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asr_introspect.corpus.alignments import Alignment
+from asr_introspect.corpus.label_tables import read_label_tables
 from asr_introspect.corpus.manifest import corpus_sha256
 from asr_introspect.corpus.records import Corpus, Skipped
 from asr_introspect.corpus.skipped import write_skipped
@@ -26,9 +28,10 @@ from asr_introspect.experiments import (
 )
 from asr_introspect.experiments.gathered import Gathered
 from asr_introspect.experiments.inputs import as_corpus, as_recogniser, model_hash
+from asr_introspect.experiments.pass_groups import SPLITS
 from asr_introspect.experiments.pass_plan import Pass
 from asr_introspect.experiments.pass_rows import all_rows
-from asr_introspect.experiments.phones import phone_source, phones_in_run, read_phones
+from asr_introspect.experiments.phones import AUTO, phone_source, phones_in_run, read_phones
 from asr_introspect.experiments.profile_pass import streamed
 from asr_introspect.experiments.report import report
 from asr_introspect.experiments.run_tables import corpus_record, model_record
@@ -79,6 +82,8 @@ def introspect(
     overwrite: bool = False,
     shard: tuple[int, int] | None = None,
     splits: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    tables: Sequence[Path | str] = (),
     sketches: bool = True,
     spectrograms: Spectrograms | None = None,
     argv: Sequence[str] | None = None,
@@ -108,8 +113,16 @@ def introspect(
         :func:`~asr_introspect.experiments.merge.merge` makes one run of all parts.
     splits
         Profiles are also made of parts of each group: ``right`` (right and wrong letters), ``speaker``,
-        ``sex``. Their groups are named ``C|right``; they are outside averages and statistics. Each part takes
-        as much memory as the whole.
+        ``sex``, ``next`` and ``previous`` (what follows, what went before), ``phone`` (that a letter spells),
+        ``stress`` (of a phoneme). Their groups are named ``C|right``, ``C|before I``, ``C|S``; they are
+        outside averages and statistics. Each part takes as much disk as the whole; of neighbours, phones and
+        stress only parts that transcripts and alignments hold ten times.
+    labels
+        Further sets of labels beside emitted letters and phonemes: ``letters-aligned``, the letters of the
+        transcript where the forced alignment puts them; ``phonemes-stressed``, phones with their stress.
+    tables
+        A user's own labels: CSV or TSV files with the columns utterance, time (seconds), label; each file's
+        profiles have its name.
     sketches
         Keep a sketch of each instance: cross-validated distances, nulls and intervals are made from them.
     spectrograms
@@ -124,8 +137,13 @@ def introspect(
     recogniser = as_recogniser(checkpoint, device)
     speech = as_corpus(corpus, max_utterances)
     skipped = list(speech.skipped)
+    asked = checked_labels(recogniser, labels)
+    listed = read_label_tables(tables, speech.utterances)
+    skipped += [each for table in listed for each in table.skipped]
     source = phone_source(corpus, alignments, lexicon, of_shard=shard is not None)
     phones = read_phones(source, speech)
+    if source.place != AUTO:
+        _check_phones([*splits, *asked], phones.alignments)
     model_path = None if isinstance(checkpoint, Recogniser) else Path(checkpoint or bundled("reference"))
     corpus_path = None if isinstance(corpus, Corpus) else Path(corpus)
     identity = {"checkpoint": model_hash(recogniser, model_path), "corpus": corpus_sha256(speech)}
@@ -138,6 +156,8 @@ def introspect(
         "seed": seed,
         "shard": None if shard is None else list(shard),
         "splits": list(splits),
+        "labels": list(asked),
+        "tables": {str(table.path): table.sha256 for table in listed},
         "sketches": sketches,
     }
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="asr-introspect-"))
@@ -145,6 +165,7 @@ def introspect(
     with run_folder(folder, "introspect", settings, identity, seed=seed, argv=argv, overwrite=overwrite):
         phones = phones_in_run(source, phones, speech, folder)
         skipped += phones.skipped
+        _check_phones([*splits, *asked], phones.alignments)
         plan = Pass(
             recogniser,
             speech.utterances,
@@ -154,6 +175,8 @@ def introspect(
             shard=numbered,
             splits=split,
             sketch_seed=seed if sketches else None,
+            more_labels=asked,
+            tables=listed,
         )
         work = _work(folder, {"identity": identity, "settings": settings})
         rows = all_rows(plan, [part for _, part in streamed(plan, work)])
@@ -187,11 +210,32 @@ def _look_inside(gathered: Gathered) -> list[Finding]:
     return findings
 
 
+def checked_labels(recogniser: Recogniser, labels: Sequence[str]) -> tuple[str, ...]:
+    """The further sets of labels, each once, if they are known and the recogniser has them."""
+    for name in labels:
+        if name not in pass_plan.MORE_LABELS:
+            raise unknown_name("set of labels", name, pass_plan.MORE_LABELS)
+    if "letters-aligned" in labels and not recogniser.symbols.spells_text:
+        raise UsageError("letters-aligned needs a recogniser of letters: this one does not spell text")
+    return tuple(dict.fromkeys(labels))
+
+
+OF_PHONES = ("phone", "stress", "phonemes-stressed")
+"""Splits and sets of labels that there cannot be without phones."""
+
+
+def _check_phones(asked: Sequence[str], phones: Mapping[str, Alignment]) -> None:
+    lacking = [name for name in asked if name in OF_PHONES]
+    if lacking and not any(each.phones for each in phones.values()):
+        names = " and ".join(lacking)
+        raise IntrospectError(f"{names} cannot be had without phone alignments: name some with --alignments")
+
+
 def checked_splits(splits: Sequence[str]) -> tuple[str, ...]:
     """The splits, each once, if they are known."""
     for split in splits:
-        if split not in pass_plan.SPLITS:
-            raise unknown_name("split", split, pass_plan.SPLITS)
+        if split not in SPLITS:
+            raise unknown_name("split", split, SPLITS)
     return tuple(dict.fromkeys(splits))
 
 

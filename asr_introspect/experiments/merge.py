@@ -76,6 +76,8 @@ def merge(out: Path | str, parts: Sequence[Path | str], *, overwrite: bool = Fal
         seed=settings["seed"],
         max_utterances=settings["max_utterances"],
         splits=settings["splits"],
+        labels=settings["labels"],
+        tables=list(settings["tables"]),
         sketches=settings["sketches"],
         overwrite=overwrite,
     )

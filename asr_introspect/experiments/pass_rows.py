@@ -36,12 +36,16 @@ class Rows:
         in the forced alignment; ``spoken``, of the middle of the phone that it spells (both NaN where not
         known);
         ``phone``, the index of that phone, or why there is none (see :mod:`introspection.sounds`).
+    parts
+        By set of labels and split the number of each instance's value, -1 for none
+        (:class:`~experiments.pass_groups.LabelSet`).
     """
 
     utterances: list[dict[str, Any]]
     instances: dict[str, Instances]
     found: dict[str, np.ndarray]
     sounds: dict[str, np.ndarray]
+    parts: dict[str, dict[str, np.ndarray]]
     skipped: list[Skipped]
 
     @property
@@ -55,11 +59,24 @@ class Rows:
         return self.instances["phonemes"]
 
 
-def joined(plan: Pass, parts: Sequence[Mapping[str, Mapping[str, np.ndarray]]]) -> dict[str, Instances]:
+def joined(plan: Pass, parts: Sequence[Mapping[str, dict[str, np.ndarray]]]) -> dict[str, Instances]:
     """Instances by set of labels, of several parts that have their columns by set."""
     return {
-        name: together(plan.kinds[name], labels, [part[name] for part in parts])
-        for name, labels in plan.labels.items()
+        name: together(each.kind, each.labels, [part[name] for part in parts])
+        for name, each in plan.sets.items()
+    }
+
+
+def parts_together(
+    plan: Pass, parts: Sequence[Mapping[str, Mapping[str, np.ndarray]]]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Values by set of labels and split, of several parts."""
+    return {
+        name: {
+            split: np.concatenate([np.zeros(0, np.int64), *(part[name][split] for part in parts)])
+            for split in each.values
+        }
+        for name, each in plan.sets.items()
     }
 
 
@@ -87,6 +104,11 @@ def write_rows(work: Path, number: int, rows: Rows) -> None:
         for labels, instances in rows.instances.items()
         for name, values in instances.columns().items()
     }
+    arrays |= {
+        f"parts.{labels}.{split}": values
+        for labels, splits in rows.parts.items()
+        for split, values in splits.items()
+    }
     arrays |= {f"found.{name}": values for name, values in rows.found.items()}
     arrays |= {f"sounds.{name}": values for name, values in rows.sounds.items()}
     with writing(work / "slices" / f"{number:05}.npz") as temporary, temporary.open("wb") as file:
@@ -104,9 +126,10 @@ def read_rows(plan: Pass, work: Path, number: int) -> Rows:
             arrays = {name: file[name] for name in file.files}
         return Rows(
             record["utterances"],
-            joined(plan, [{name: _under(f"instances.{name}.", arrays) for name in plan.labels}]),
+            joined(plan, [{name: _under(f"instances.{name}.", arrays) for name in plan.sets}]),
             _under("found.", arrays),
             _under("sounds.", arrays),
+            {name: _under(f"parts.{name}.", arrays) for name in plan.sets},
             [Skipped(*each) for each in record["skipped"]],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -132,5 +155,6 @@ def all_rows(plan: Pass, parts: Sequence[Rows]) -> Rows:
         joined(plan, [{name: renumbered(each) for name, each in part.instances.items()} for part in parts]),
         found_together(plan, [part.found for part in parts]),
         sounds_together([part.sounds for part in parts]),
+        parts_together(plan, [part.parts for part in parts]),
         [each for part in parts for each in part.skipped],
     )

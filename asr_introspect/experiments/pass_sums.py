@@ -57,7 +57,8 @@ class SliceSums:
 
     def add(self, forward: Forward, windows: Sequence[Windows]) -> None:
         """Adds the windows of a batch, and of the parts of their groups."""
-        grouped = [(some, *_with_splits(self.plan, some)) for some in windows]
+        sets = self.plan.sets
+        grouped = [(some, *sets[some.key.labels].grouped(some.label, some.parts)) for some in windows]
         for layer, cone in self.plan.layout.items():
             lengths = (forward.frames if layer == INPUT else forward.lengths).numpy()
             number = len(self.batches[layer])
@@ -93,22 +94,6 @@ class SliceSums:
             key: merge(before[key], own) if key in before else own
             for key, own in zip(windows, found, strict=True)
         }
-
-
-def _with_splits(plan: Pass, some: Windows) -> tuple[np.ndarray, np.ndarray]:
-    """Windows by group: each once for its label and once for every part of it that it belongs to.
-
-    Returns which window, and its group's number in :meth:`Pass.groups`, ``(M,)`` each.
-    """
-    labels = plan.labels[some.key.labels]
-    chosen, group, first = [np.arange(len(some.item))], [some.label], len(labels)
-    for split in plan.splits:
-        value = some.parts[split]
-        known = np.flatnonzero(value >= 0)
-        chosen.append(known)
-        group.append(first + value[known] * len(labels) + some.label[known])
-        first += len(plan.values_of(split)) * len(labels)
-    return np.concatenate(chosen), np.concatenate(group)
 
 
 def slices_done(work: Path) -> int:

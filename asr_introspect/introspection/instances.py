@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
+
 import numpy as np
 from torch import Tensor
 
 from asr_introspect.corpus.alignments import without_stress
 from asr_introspect.corpus.records import Segment
+from asr_introspect.recogniser.alignment import Span
 from asr_introspect.recogniser.checkpoint import Recogniser
 from asr_introspect.recogniser.scoring import edit_alignment
+
 
 @dataclass(frozen=True)
 class Instances:
@@ -30,14 +33,15 @@ class Instances:
     label
         Index into ``labels``.
     score
-        Letters: the posterior at the step; phonemes: NaN.
+        Emitted letters: the posterior at the step; aligned letters: the mean posterior over their span; else
+        NaN.
     right
-        Letters: 1 or 0 by the minimal edit alignment with the reference, -1 where it was not made;
-        phonemes: -1.
+        Emitted letters: 1 or 0 by the minimal edit alignment with the reference, -1 where it was not made;
+        else -1.
     reference
-        Right letters: the position of the letter in the reference; else -1.
+        Right and aligned letters: the position of the letter in the reference; else -1.
     start, end
-        Seconds: of the run of steps for a letter, of the phone's span for a phoneme.
+        Seconds: of the run of steps for a letter, of the phone's span for a phoneme; twice a table's time.
     """
 
     kind: str
@@ -78,6 +82,34 @@ def together(kind: str, labels: tuple[str, ...], parts: Sequence[dict[str, np.nd
     return Instances(kind, labels, **joined)
 
 
+@dataclass(frozen=True)
+class Runs:
+    """Maximal runs of steps with one best symbol that is not the blank, as columns ``(N,)``.
+
+    ``first`` and ``last`` are their steps, ``step`` the one of highest posterior (of equals the first),
+    ``score`` the posterior there, ``label`` the class.
+    """
+
+    label: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    step: np.ndarray
+    score: np.ndarray
+
+
+def runs_of(logits: Tensor, blank: int) -> Runs:
+    """The runs of one utterance; ``logits`` ``(V, U)``, valid steps only."""
+    posteriors = logits.detach().cpu().double().softmax(0).numpy()
+    # The argmax of the logits, as in decoding: posteriors of near-equal logits can be equal after rounding.
+    path = logits.argmax(0).cpu().numpy()
+    edges = np.flatnonzero(np.diff(path, prepend=-1, append=-1))
+    kept = [(int(first), int(end)) for first, end in pairwise(edges) if path[first] != blank]
+    first, end = np.array(kept, np.int64).reshape(-1, 2).T
+    label = path[first].astype(np.int64)
+    step = np.array([a + posteriors[path[a], a:b].argmax() for a, b in kept], np.int64)
+    return Runs(label, first, end - 1, step, posteriors[label, step])
+
+
 def emissions(
     recogniser: Recogniser,
     logits: Tensor,
@@ -101,19 +133,12 @@ def emissions(
     reference
         The classes of the reference, for right and wrong; None leaves them open.
     """
-    posteriors = logits.detach().cpu().double().softmax(0).numpy()
-    # The argmax of the logits, as in decoding: posteriors of near-equal logits can be equal after rounding.
-    path = logits.argmax(0).cpu().numpy()
-    edges = np.flatnonzero(np.diff(path, prepend=-1, append=-1))
-    runs = [
-        (int(path[first]), int(first), int(end))
-        for first, end in pairwise(edges)
-        if path[first] != recogniser.symbols.blank
+    found = runs_of(logits, recogniser.symbols.blank)
+    count, classes = len(found.step), found.label
+    spans = [
+        recogniser.step_span(int(first), int(last), duration)
+        for first, last in zip(found.first, found.last, strict=True)
     ]
-    count = len(runs)
-    steps = np.array([first + posteriors[each, first:end].argmax() for each, first, end in runs], np.int64)
-    classes = np.array([each for each, _, _ in runs], np.int64)
-    spans = [recogniser.step_span(first, end - 1, duration) for _, first, end in runs]
     right = np.full(count, -1, np.int64)
     at = np.full(count, -1, np.int64)
     if reference is not None:
@@ -124,9 +149,9 @@ def emissions(
                 right[i], at[i] = 1, j
     return {
         "utterance": np.full(count, utterance, np.int64),
-        "step": steps,
+        "step": found.step,
         "label": classes,
-        "score": posteriors[classes, steps] if count else np.zeros(0),
+        "score": found.score,
         "right": right,
         "reference": at,
         "start": np.array([start for start, _ in spans], np.float64),
@@ -154,24 +179,71 @@ def spoken_phonemes(
         Valid steps of the utterance.
     """
     index = {name: i for i, name in enumerate(labels)}
-    times = recogniser.step_time(np.arange(steps))
+    used = [phone for phone in phones if without_stress(phone.symbol) in index]
+    label = np.array([index[without_stress(phone.symbol)] for phone in used], np.int64)
+    start, end = (np.array([getattr(phone, side) for phone in used], np.float64) for side in ("start", "end"))
+    return placed(recogniser, label, start, end, utterance, steps)[0]
+
+
+def placed(
+    recogniser: Recogniser,
+    label: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    utterance: int,
+    steps: int,
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The columns of labelled spans, each at the step whose time is nearest its middle (of equals the first).
+
+    Parameters
+    ----------
+    label, start, end
+        Per span its label, and its seconds, ``(N,)``; at a point of time both are the same.
+
+    Returns
+    -------
+    The columns of the spans that begin before the last step's end, and which those are, ``(M,)``.
+    """
     last_end = recogniser.step_span(steps - 1, steps - 1, float("inf"))[1] if steps else 0.0
-    used = [
-        (index[without_stress(phone.symbol)], phone)
-        for phone in phones
-        if without_stress(phone.symbol) in index and phone.start < last_end
-    ]
-    middles = np.array([(phone.start + phone.end) / 2 for _, phone in used], np.float64)
-    count = len(used)
-    return {
+    kept = np.flatnonzero(start < last_end)
+    count = len(kept)
+    columns = {
         "utterance": np.full(count, utterance, np.int64),
-        "step": nearest(times, middles),
-        "label": np.array([label for label, _ in used], np.int64),
+        "step": nearest(recogniser.step_time(np.arange(steps)), (start[kept] + end[kept]) / 2),
+        "label": label[kept],
         "score": np.full(count, np.nan),
         "right": np.full(count, -1, np.int64),
         "reference": np.full(count, -1, np.int64),
-        "start": np.array([phone.start for _, phone in used], np.float64),
-        "end": np.array([phone.end for _, phone in used], np.float64),
+        "start": start[kept],
+        "end": end[kept],
+    }
+    return columns, kept
+
+
+def aligned_letters(
+    recogniser: Recogniser, spans: Sequence[Span], classes: Sequence[int], utterance: int, duration: float
+) -> dict[str, np.ndarray]:
+    """The columns of the letters of a transcript, each at the step of its span with the highest posterior.
+
+    Parameters
+    ----------
+    spans, classes
+        Of the forced alignment, and the classes that were aligned.
+    duration
+        Seconds, at which spans are clipped.
+    """
+    count = len(spans)
+    times = [recogniser.step_span(span.first, span.last, duration) for span in spans]
+    reference = np.array([span.target for span in spans], np.int64)
+    return {
+        "utterance": np.full(count, utterance, np.int64),
+        "step": np.array([span.best for span in spans], np.int64),
+        "label": np.asarray(classes, np.int64)[reference] if count else np.zeros(0, np.int64),
+        "score": np.array([span.score for span in spans], np.float64),
+        "right": np.full(count, -1, np.int64),
+        "reference": reference,
+        "start": np.array([start for start, _ in times], np.float64),
+        "end": np.array([end for _, end in times], np.float64),
     }
 
 

@@ -20,12 +20,15 @@ UNVOICED = ("CH", "F", "HH", "K", "P", "S", "SH", "T", "TH")
 
 LETTER_VOWELS = ("A", "E", "I", "O", "U")
 
+_OF_PHONES = ("vowel-consonant", "manner", "voicing")
 CLASSES = {
     "letters": ("vowel-consonant",),
-    "phonemes": ("vowel-consonant", "manner", "voicing"),
+    "letters-aligned": ("vowel-consonant",),
+    "phonemes": _OF_PHONES,
+    "phonemes-stressed": _OF_PHONES,
     "joint": ("vowel-consonant",),
 }
-"""Which divisions there are for each set of labels."""
+"""Which divisions there are for each set of labels; a user's own labels have none."""
 
 _MANNER = {phone: manner for manner, phones in MANNERS.items() for phone in phones}
 
@@ -59,12 +62,12 @@ def classes_of(labels: str, groups: Sequence[str], division: str) -> list[str | 
     Parameters
     ----------
     labels
-        ``letters``, ``phonemes``, or ``joint``, where groups are named ``letter A``, ``phone AA``.
+        A key of :data:`CLASSES`; of ``joint``, groups are named ``letter A``, ``phone AA``.
     """
-    if labels == "letters":
+    if labels in ("letters", "letters-aligned"):
         return [letter_class(group) for group in groups]
-    if labels == "phonemes":
-        return [phone_class(group, division) for group in groups]
+    if labels in ("phonemes", "phonemes-stressed"):
+        return [phone_class(group.rstrip("012"), division) for group in groups]
     return [
         letter_class(group.removeprefix("letter "))
         if group.startswith("letter ")

@@ -44,7 +44,8 @@ def write_moments(
     """Writes the moments of one layer under ``/LABELS/OFFSET/WEIGHT/LAYER``.
 
     ``count`` ``(G, P)``, ``mean`` and ``variance`` ``(G, C, P)`` in float32, groups of fewer than ten
-    instances left out and listed in the attribute ``left_out``; with ``exact`` all groups, and ``M2`` in
+    instances left out and listed in the attribute ``left_out`` (parts of groups only if they have any
+    instance: most cannot); with ``exact`` all groups, and ``M2`` in
     place of the variance, in float64 and ``(G, P, C)``, as they lie in memory. Dimension scales: group,
     channel, position (relative to the step's).
     """
@@ -78,7 +79,11 @@ def write_moments(
             "position_stride": cone.stride,
             "first_position": cone.first,
             "left_out": np.array(
-                [f"{moments.groups[i]} ({most[i]})" for i in range(len(most)) if i not in set(kept.tolist())],
+                [
+                    f"{name} ({count})"
+                    for i, (name, count) in enumerate(zip(moments.groups, most, strict=True))
+                    if i not in kept and (count or "|" not in name)
+                ],
                 dtype=h5py.string_dtype(),
             ),
         }
@@ -194,7 +199,7 @@ def averaged(
 
 def in_statistics(groups: Sequence[str], labels: str) -> np.ndarray:
     """Which groups statistics run over: of letters A to Z, of other labels all; no split groups."""
-    if labels.startswith("letters"):
+    if labels in ("letters", "letters-aligned"):
         return np.array([group in LETTERS for group in groups], bool)
     return np.array(["|" not in group for group in groups], bool)
 

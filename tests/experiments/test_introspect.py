@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,11 +18,12 @@ from asr_introspect.corpus.alignments import Alignment, write_textgrid
 from asr_introspect.corpus.reading import read_corpus
 from asr_introspect.corpus.records import Segment
 from asr_introspect.errors import IntrospectError, UsageError
-from asr_introspect.experiments import pass_plan, profile_pass
+from asr_introspect.experiments import pass_plan, profile_pass, run_clusters
 from asr_introspect.experiments.introspect import introspect
 from asr_introspect.introspection import profiles
 from asr_introspect.introspection.cones import cones
 from asr_introspect.introspection.profiles import Key
+from asr_introspect.recogniser.alignment import align_text
 from asr_introspect.recogniser.checkpoint import Recogniser, load_model
 from asr_introspect.recogniser.decoding import greedy
 from asr_introspect.recogniser.network import LAYERS
@@ -64,6 +66,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asr_introspect.experiments.report.write_heat_maps", lambda maps, folder: [])
     monkeypatch.setattr(pass_plan, "SLICE_SECONDS", 1.5)
     monkeypatch.setattr(profiles, "MINIMUM", 2)
+    monkeypatch.setattr(run_clusters, "ENOUGH", 2)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -198,7 +201,8 @@ def test_stopped_and_resumed_gives_the_same_bits(
     speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = tiny_checkpoint(tmp_path)
-    introspect(speech, checkpoint, tmp_path / "whole")
+    every: dict[str, Any] = {**EVERY, "tables": [own_labels(tmp_path)]}
+    introspect(speech, checkpoint, tmp_path / "whole", **every)
     plain = profile_pass.run_slice
     done: list[range] = []
 
@@ -211,13 +215,13 @@ def test_stopped_and_resumed_gives_the_same_bits(
     monkeypatch.setattr(profile_pass, "run_slice", stopping)
     for stop in (1, 2):  # noqa: B007 - read by the closure
         with pytest.raises(KeyboardInterrupt):
-            introspect(speech, checkpoint, tmp_path / "stopped")
+            introspect(speech, checkpoint, tmp_path / "stopped", **every)
         assert (
             json.loads((tmp_path / "stopped" / "run.json").read_text())["parts"]["introspect"]["complete"]
             is False
         )
     stop = 99
-    introspect(speech, checkpoint, tmp_path / "stopped")
+    introspect(speech, checkpoint, tmp_path / "stopped", **every)
     assert len(done) == len(set(done)) > 2  # nothing was counted twice
     for name in (
         "instances.csv",
@@ -327,10 +331,10 @@ def test_dead_and_constant_units(speech: Path, tmp_path: Path) -> None:
 
 def test_alignments_that_are_not_there(speech: Path, tmp_path: Path) -> None:
     checkpoint = tiny_checkpoint(tmp_path)
-    with pytest.raises(IntrospectError, match="no such folder"):
+    with pytest.raises(IntrospectError, match="no such file or folder"):
         introspect(speech, checkpoint, tmp_path / "run", alignments=tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(IntrospectError, match="no readable TextGrid"):
+    with pytest.raises(IntrospectError, match="holds no phone alignments"):
         introspect(speech, checkpoint, tmp_path / "run", alignments=tmp_path / "empty")
 
 
@@ -382,3 +386,83 @@ def test_splits_add_up_to_their_group(speech: Path, tmp_path: Path) -> None:
     assert (run / "clusters.csv").read_bytes() == (tmp_path / "plain" / "clusters.csv").read_bytes()
     with pytest.raises(UsageError, match="did you mean 'speaker'"):
         introspect(speech, checkpoint, tmp_path / "other", splits=["speakers"])
+
+
+EVERY: dict[str, Any] = {
+    "splits": ["right", "speaker", "sex", "next", "previous", "phone", "stress"],
+    "labels": ["letters-aligned", "phonemes-stressed"],
+}
+"""All that can be asked for at once."""
+
+
+def own_labels(folder: Path) -> Path:
+    """A table of labels every 70 ms, one of which happens once, with lines that cannot be used."""
+    lines = [f"{name},{0.07 * i:.3f},{'xyz'[i % 3]}" for name in TEXTS for i in range(7)]
+    lines += ["1-1-0000,0.2,once", "1-1-0000,99,late", "nobody,0.1,x"]
+    path = folder / "my labels.csv"
+    path.write_text("utterance,time,label\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def test_aligned_letters_and_a_users_labels(speech: Path, tmp_path: Path) -> None:
+    checkpoint, run, path = tiny_checkpoint(tmp_path), tmp_path / "run", own_labels(tmp_path)
+    found = introspect(speech, checkpoint, run, tables=[path], **EVERY)
+    assert {each.item for each in found.skipped} >= {
+        "line 45 of my labels.csv",
+        "utterance nobody of my labels.csv",
+    }
+    recogniser = load_model(checkpoint)
+    rows = table(run / "instances.csv")
+    by_kind: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        by_kind.setdefault(row["kind"], []).append(row)
+    assert list(by_kind) == ["letter", "phoneme", "letters-aligned", "phonemes-stressed", "my labels"]
+    assert [int(row["instance"]) for row in rows] == list(range(len(rows)))
+    for number, utterance in enumerate(read_corpus(speech).utterances):
+        (forward,) = forward_pass(recogniser, [utterance])
+        spans = align_text(
+            recogniser,
+            forward.logits[0],
+            utterance.text,
+            utterance=utterance.name,
+            duration=utterance.duration,
+        ).spans
+        own = [row for row in by_kind["letters-aligned"] if int(row["utterance"]) == number]
+        assert [int(row["step"]) for row in own] == [span.best for span in spans]
+        assert "".join(row["label"] for row in own) == utterance.text
+        times = [float(row["start"]) for row in by_kind["my labels"] if int(row["utterance"]) == number]
+        assert set(times) >= {pytest.approx(0.07 * i) for i in range(7) if 0.07 * i < utterance.duration}
+    for row in by_kind["my labels"]:
+        assert abs(recogniser.step_time(int(row["step"])) - float(row["start"])) <= 0.0101
+    assert [row["label"] for row in by_kind["phonemes-stressed"]].count("AA1") == [
+        row["label"] for row in by_kind["phoneme"]
+    ].count("AA")
+    with h5py.File(run / "work" / "moments.h5") as file:
+        counts = {
+            name: profiles.read_exact(file, Key(name, "none"), "layer12")
+            for name in ("my labels", "letters-aligned", "phonemes-stressed")
+        }
+    for name, moments in counts.items():
+        whole = {group: int(count[0]) for group, count in zip(moments.groups, moments.count, strict=True)}
+        for label in {row["label"] for row in by_kind[name]}:
+            assert whole[label] == sum(row["label"] == label for row in by_kind[name])
+    stored = profiles.read_profiles(run / "profiles.h5", Key("my labels", "none"), "layer9", minimum=1)
+    assert "once" not in stored["group"].values
+    assert {"x", "y", "z", "x|before y", "y|after x"} <= set(stored["group"].values)
+    with h5py.File(run / "profiles.h5") as file:
+        assert "once (1)" in list(file["my labels/none/activation/layer9"].attrs["left_out"])
+    with h5py.File(run / "clusters.h5") as file:
+        assert list(file["my labels/none/activation/layer9"].attrs["groups"]) == ["x", "y", "z"]
+
+
+def test_labels_that_cannot_be_had(make_corpus: CorpusMaker, speech: Path, tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint(tmp_path)
+    with pytest.raises(UsageError, match="did you mean 'letters-aligned'"):
+        introspect(speech, checkpoint, tmp_path / "run", labels=["letters-align"])
+    silent = make_corpus({"1-1-0000": "HELLO"}, folder=tmp_path / "no phones")
+    for asked in ({"splits": ["phone"]}, {"splits": ["stress"]}, {"labels": ["phonemes-stressed"]}):
+        with pytest.raises(IntrospectError, match="without phone alignments"):
+            introspect(silent, checkpoint, tmp_path / "run", **asked)
+    assert introspect(silent, checkpoint, tmp_path / "run", labels=["letters-aligned"]).utterances == 1
+    with pytest.raises(IntrospectError, match="labels"):
+        introspect(silent, checkpoint, tmp_path / "run")

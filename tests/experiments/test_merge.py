@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,19 +16,20 @@ from asr_introspect.experiments import pass_plan
 from asr_introspect.experiments.introspect import introspect
 from asr_introspect.experiments.merge import merge
 from tests.experiments.recognisers import tiny_checkpoint
-from tests.experiments.test_introspect import datasets, small, speech  # noqa: F401 - fixtures
+from tests.experiments.test_introspect import EVERY, datasets, own_labels, small, speech  # noqa: F401 - fixtures
 
 SAME = ("instances.csv", "offsets.csv", "utterances.csv", "lags.csv", "skipped.csv")
 
 
 @pytest.mark.parametrize("of", [1, 2, 7])
 def test_shards_are_the_whole(speech: Path, tmp_path: Path, of: int) -> None:  # noqa: F811
-    """In 1, 2 and 7 shards: moments equal to 1e-12, tables to the byte; merged again, the same bits."""
+    """With all labels and splits: moments equal to 1e-12, tables to the byte; merged again, the same bits."""
     checkpoint = tiny_checkpoint(tmp_path)
-    introspect(speech, checkpoint, tmp_path / "whole")
+    every: dict[str, Any] = {**EVERY, "tables": [own_labels(tmp_path)]}
+    introspect(speech, checkpoint, tmp_path / "whole", **every)
     parts = [tmp_path / f"part {number}" for number in range(1, of + 1)]
     for number, part in enumerate(parts, 1):
-        found = introspect(speech, checkpoint, part, shard=(number, of))
+        found = introspect(speech, checkpoint, part, shard=(number, of), **every)
         assert found.report is None
         assert not found.findings
     merged = merge(tmp_path / "merged", parts[::-1])
