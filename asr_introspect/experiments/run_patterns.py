@@ -149,16 +149,9 @@ def pattern_sets(gathered: Gathered) -> Iterator[PatternSet]:
         if key.offset == "gradient":
             position = gathered.rows.found[INPUT]
         place = {name: number for number, name in enumerate(moments.groups)}
-        groups = np.array([*(place.get(name, -1) for name in plan.groups(key)), -1], np.int64)
-        yield PatternSet(key, moments, instances, position, groups[_group_numbers(gathered, key)])
-
-
-def _group_numbers(gathered: Gathered, key: Key) -> np.ndarray:
-    """Of each instance the numbers of its groups in the plan, ``(N, 1 + splits)``; the last one for none."""
-    rows = gathered.rows
-    labels = gathered.plan.sets[key.labels]
-    numbers = labels.numbered(rows.instances[key.labels].label, rows.parts[key.labels])
-    return np.where(numbers >= 0, numbers, len(labels.groups))
+        kept = np.array([*(place.get(name, -1) for name in plan.groups(key)), -1], np.int64)
+        groups = plan.sets[key.labels].numbered(instances.label, gathered.rows.parts[key.labels])
+        yield PatternSet(key, moments, instances, position, kept[groups])
 
 
 def second_pass(

@@ -101,7 +101,7 @@ def _view(run: Run, labels: str, stored: Patterns) -> PatternsView | None:
     kept = [g for g in plain if counts[g] >= FEWEST]
     inside = np.array(
         [
-            g in kept and not (labels.startswith("letters") and name in (" ", "'"))
+            g in kept and not (labels in ("letters", "letters-aligned") and name in (" ", "'"))
             for g, name in enumerate(stored.groups)
         ],
         bool,
