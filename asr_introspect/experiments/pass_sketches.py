@@ -19,7 +19,7 @@ import torch
 from asr_introspect.corpus.records import Utterance
 from asr_introspect.errors import IntrospectError
 from asr_introspect.experiments.pass_labels import Windows
-from asr_introspect.experiments.pass_plan import Pass
+from asr_introspect.experiments.pass_plan import LETTERS_GRADIENT, LETTERS_NONE, PHONEMES_NONE, Pass
 from asr_introspect.files import writing
 from asr_introspect.introspection.cones import Cone
 from asr_introspect.introspection.moments import in_threads
@@ -34,10 +34,14 @@ SKETCH_SECONDS = 3600.0
 0.8 GB."""
 
 
-def drawn_places(
-    utterances: Sequence[Utterance], seed: int, seconds: float = SKETCH_SECONDS
-) -> frozenset[int]:
-    """The places of the utterances that leave sketches: all, or so many drawn by seed as make ``seconds``."""
+SKETCHED = (LETTERS_GRADIENT, LETTERS_NONE, PHONEMES_NONE)
+"""Of which sets of labels instances leave sketches."""
+
+
+def drawn_places(utterances: Sequence[Utterance], seed: int, seconds: float | None = None) -> frozenset[int]:
+    """The places of the utterances that leave sketches: all, or so many drawn by seed as make ``seconds``
+    (:data:`SKETCH_SECONDS`)."""
+    seconds = SKETCH_SECONDS if seconds is None else seconds
     durations = np.array([utterance.duration for utterance in utterances])
     if durations.sum() <= seconds:
         return frozenset(range(len(utterances)))
@@ -66,6 +70,7 @@ class SliceSketches:
         places
             Of each utterance of the batch its place in the corpus.
         """
+        windows = [some for some in windows if some.key in SKETCHED]
         chosen = {i: place for i, place in enumerate(places) if place in self.places}
         rows = {(i, some.key): np.flatnonzero(some.item == i) for i in chosen for some in windows}
         for i, place in chosen.items():
@@ -124,7 +129,8 @@ class StoredSketches:
     """The sketches of one set of profiles at one layer, over all slices.
 
     ``values`` ``(N, D)`` and ``mean`` ``(N,)`` float32 in the unit of the activations; ``label`` and
-    ``place``, ``(N,)``: each instance's label and its utterance's place in the corpus; ``ones`` ``(D,)``.
+    ``place``, ``(N,)``: each instance's label and its utterance's place in the corpus; ``ones`` ``(D,)``;
+    ``cells`` of a whole window.
     """
 
     values: np.ndarray
@@ -132,6 +138,7 @@ class StoredSketches:
     label: np.ndarray
     place: np.ndarray
     ones: np.ndarray
+    cells: int
 
 
 def slice_file(work: Path, number: int) -> Path:
@@ -172,6 +179,7 @@ def read_sketches(work: Path, key: Key, layer: str) -> StoredSketches | None:
                         "label": group["label"][()],
                         "place": group["place"][()],
                         "ones": group[layer]["ones"][()],
+                        "cells": int(group[layer].attrs["cells"]),
                     }
                 )
         except (OSError, KeyError) as error:
@@ -181,4 +189,4 @@ def read_sketches(work: Path, key: Key, layer: str) -> StoredSketches | None:
     joined = {
         name: np.concatenate([part[name] for part in parts]) for name in ("values", "mean", "label", "place")
     }
-    return StoredSketches(ones=parts[0]["ones"], **joined)
+    return StoredSketches(ones=parts[0]["ones"], cells=parts[0]["cells"], **joined)

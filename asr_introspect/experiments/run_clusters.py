@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,16 @@ import h5py
 import numpy as np
 
 from asr_introspect.experiments.gathered import Gathered
+from asr_introspect.experiments.pass_plan import LETTERS_NONE, PHONEMES_NONE
+from asr_introspect.experiments.run_sketches import (
+    JOINT,
+    KINDS,
+    SKETCH_COLUMNS,
+    Exact,
+    Sampled,
+    sketch_evidence,
+    sketch_rows,
+)
 from asr_introspect.experiments.run_tables import write_csv
 from asr_introspect.files import writing
 from asr_introspect.introspection.clusters import (
@@ -21,6 +31,7 @@ from asr_introspect.introspection.clusters import (
     best_of,
     class_evidence,
     distances,
+    silhouette,
     tree,
 )
 from asr_introspect.introspection.findings import Finding, Structure, structure_finding
@@ -45,10 +56,13 @@ DIVISIONS = (("letters", "gradient", "vowel-consonant"), ("phonemes", "none", "m
 
 
 def part(gathered: Gathered) -> list[Finding]:
-    """Writes ``clusters.h5`` and ``clusters.csv`` from ``profiles.h5``; returns what they say."""
-    folder = gathered.folder
-    rows = write_clusters(folder / "profiles.h5", folder / "clusters.h5", gathered.seed)
+    """Writes ``clusters.h5`` and tables of clusters and sketches; returns what they say."""
+    folder, sampled = gathered.folder, sketch_evidence(gathered)
+    rows, exact = write_clusters(folder / "profiles.h5", folder / "clusters.h5", gathered.seed, sampled)
     write_csv(folder / "clusters.csv", CLUSTER_COLUMNS, [csv_row(row) for row in rows])
+    if sampled:
+        write_csv(folder / "clusters_by_speaker.csv", SPEAKER_COLUMNS, speaker_rows(sampled))
+        write_csv(folder / "sketches.csv", SKETCH_COLUMNS, sketch_rows(gathered, exact))
     return structure_findings(rows, gathered.seed)
 
 
@@ -68,12 +82,34 @@ class Clustering:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """A row of ``clusters.csv``: how well phonetic classes fit a clustering."""
+    """A row of ``clusters.csv``: how well phonetic classes fit the distances of a layer.
+
+    Parameters
+    ----------
+    clustering
+        What is drawn: plain distances between profiles, and their tree.
+    groups, named, distance
+        The groups with a class, their classes, and the distances ``(G, G)`` that the evidence is about:
+        cross-validated from sketches where there are some, else plain between profiles.
+    evidence
+        The silhouette against classes dealt among the groups.
+    adjusted_rand
+        Of the tree cut into as many clusters as there are classes.
+    plain
+        The silhouette in plain distances between profiles.
+    sampled
+        What else sketches say, where there are some.
+    """
 
     clustering: Clustering
     classes: str
+    groups: tuple[str, ...]
+    named: tuple[str, ...]
+    distance: np.ndarray
     evidence: Evidence
     adjusted_rand: float
+    plain: float
+    sampled: Sampled | None
 
 
 def group_profiles(path: Path, key: Key, layer: str) -> tuple[list[str], np.ndarray]:
@@ -92,7 +128,7 @@ def clusterings(path: Path) -> Iterator[Clustering]:
     that a difference between them is not one of alignment; each kind's own average is taken off.
     """
     keys = keys_of(path)
-    joint = [key for key in keys if key.offset == "none" and key.labels in ("letters", "phonemes")]
+    joint = [key for key in keys if key in (LETTERS_NONE, PHONEMES_NONE)]
     for key in keys:
         for layer in layers_of(path, key):
             names, profiles = group_profiles(path, key, layer)
@@ -103,13 +139,10 @@ def clusterings(path: Path) -> Iterator[Clustering]:
             if min(len(names) for names, _ in parts) == 0:
                 continue
             names = [
-                f"{_KINDS[k.labels]} {n}" for k, (some, _) in zip(joint, parts, strict=True) for n in some
+                f"{KINDS[k.labels]} {n}" for k, (some, _) in zip(joint, parts, strict=True) for n in some
             ]
             profiles = np.concatenate([some for _, some in parts])
-            yield from _in_metrics(Key("joint", "none", joint[0].weight), layer, names, profiles)
-
-
-_KINDS = {"letters": "letter", "phonemes": "phone"}
+            yield from _in_metrics(JOINT, layer, names, profiles)
 
 
 def _in_metrics(key: Key, layer: str, names: Sequence[str], profiles: np.ndarray) -> Iterator[Clustering]:
@@ -121,62 +154,109 @@ def _in_metrics(key: Key, layer: str, names: Sequence[str], profiles: np.ndarray
         yield Clustering(key.labels, key.offset, key.weight, layer, metric, tuple(names), found, linked)
 
 
-def class_rows(found: Clustering, seed: int) -> list[ClassRow]:
-    """Evidence for each division into phonetic classes that these labels have."""
+def class_rows(found: Clustering, seed: int, sampled: Mapping[str, Sampled]) -> list[ClassRow]:
+    """Evidence for each division into phonetic classes that these labels have.
+
+    Parameters
+    ----------
+    sampled
+        By division what sketches say.
+    """
     rows = []
-    for division in CLASSES[found.labels]:
+    for division in CLASSES.get(found.labels, ()):
         classes = classes_of(found.labels, found.groups, division)
         kept = [i for i, each in enumerate(classes) if each is not None]
-        named = [str(classes[i]) for i in kept]
+        named = tuple(str(classes[i]) for i in kept)
         if len(set(named)) < 2:
             continue
         distance = found.distance[np.ix_(kept, kept)]
-        rand = agreement(tree(distance, LINKAGE), named)
-        rows.append(ClassRow(found, division, class_evidence(distance, named, seed=seed), rand))
+        rand, plain = agreement(tree(distance, LINKAGE), named), silhouette(distance, named)
+        own = sampled.get(division)
+        if own is not None:
+            row = ClassRow(
+                found, division, own.groups, own.named, own.distance, own.permuted, rand, plain, own
+            )
+        else:
+            groups = tuple(found.groups[i] for i in kept)
+            evidence = class_evidence(distance, named, seed=seed)
+            row = ClassRow(found, division, groups, named, distance, evidence, rand, plain, None)
+        rows.append(row)
     return rows
 
 
 CLUSTER_COLUMNS = (
     *("labels", "offset", "weight", "layer", "metric", "linkage", "classes", "groups", "silhouette"),
     *("null_mean", "null_low", "null_high", "p_value", "cophenetic", "adjusted_rand"),
+    *("distance", "low", "high", "drawn", "rotated_mean", "rotated_low", "rotated_high", "rotated_p"),
+    *("separation", "separation_p", "plain_sketches", "plain_profiles", "missing_pairs"),
 )
 
 
 def csv_row(row: ClassRow) -> tuple[object, ...]:
     """The cells of :data:`CLUSTER_COLUMNS`."""
-    found, evidence = row.clustering, row.evidence
-    return (
+    found, evidence, own = row.clustering, row.evidence, row.sampled
+    cells = (
         *(found.labels, found.offset, found.weight, found.layer, found.metric, LINKAGE, row.classes),
-        *(
-            len(found.groups),
-            evidence.value,
-            evidence.null_mean,
-            evidence.low,
-            evidence.high,
-            evidence.p_value,
-        ),
+        *(len(row.groups), evidence.value),
+        *(evidence.null_mean, evidence.low, evidence.high, evidence.p_value),
         *(found.tree.cophenetic, row.adjusted_rand),
+    )
+    if own is None:
+        return (*cells, "plain, profiles", *(None,) * 10, row.plain, None)
+    return (
+        *(*cells, "cross-validated, sketches", own.silhouette.low, own.silhouette.high, own.unit),
+        *(own.rotated.null_mean, own.rotated.low, own.rotated.high, own.rotated.p_value),
+        *(own.separation, own.separation_p, own.plain, row.plain, own.missing),
     )
 
 
-def write_clusters(profiles: Path, out: Path, seed: int) -> list[ClassRow]:
-    """``clusters.h5`` from ``profiles.h5``; returns the rows of ``clusters.csv``."""
+SPEAKER_COLUMNS = ("labels", "offset", "layer", "metric", "classes", "speaker", "silhouette")
+
+
+def speaker_rows(sampled: Sequence[Sampled]) -> list[tuple[object, ...]]:
+    """The rows of ``clusters_by_speaker.csv``: silhouettes in the distances of one speaker's utterances."""
+    return [
+        (each.key.labels, each.key.offset, each.layer, each.metric, each.classes, speaker, value)
+        for each in sampled
+        for speaker, value in each.speakers.items()
+    ]
+
+
+def write_clusters(
+    profiles: Path, out: Path, seed: int, sampled: Sequence[Sampled] = ()
+) -> tuple[list[ClassRow], Exact]:
+    """``clusters.h5`` from ``profiles.h5``.
+
+    Returns the rows of ``clusters.csv``; and by profiles and layer the groups and plain distances in every
+    metric, ``(3, G, G)``, of what leaves sketches.
+    """
     rows: list[ClassRow] = []
+    exact: dict[tuple[Key, str], tuple[tuple[str, ...], list[np.ndarray]]] = {}
     with writing(out) as temporary, h5py.File(temporary, "w") as file:
         for found in track(clusterings(profiles), "clusters", unit="clustering"):
-            rows += class_rows(found, seed)
-            place = f"{found.labels}/{found.offset}/{found.weight}/{found.layer}"
-            group = file.require_group(place)
+            key = Key(found.labels, found.offset, found.weight)
+            own = {
+                each.classes: each
+                for each in sampled
+                if (each.key, each.layer, each.metric) == (key, found.layer, found.metric)
+            }
+            rows += class_rows(found, seed, own)
+            exact.setdefault((key, found.layer), (found.groups, []))[1].append(found.distance)
+            group = file.require_group(f"{key.path}/{found.layer}")
             if "groups" not in group.attrs:
                 group.attrs["groups"] = np.array(found.groups, dtype=h5py.string_dtype())
             # The pictured metric under the plain names, each metric under its own.
-            own = group.create_group(found.metric)
-            for target in (own, group) if found.metric == PICTURED else (own,):
+            metric = group.create_group(found.metric)
+            for target in (metric, group) if found.metric == PICTURED else (metric,):
                 target.create_dataset("distance", data=found.distance.astype(np.float32))
                 target.create_dataset("linkage", data=found.tree.linkage)
                 target.create_dataset("order", data=found.tree.order)
+            for each in list(own.values())[:1]:
+                crossed = metric.create_dataset("cross_validated", data=each.distance.astype(np.float32))
+                crossed.attrs["groups"] = np.array(each.groups, dtype=h5py.string_dtype())
             group.attrs["metric"] = PICTURED
-    return rows
+    known = {(each.key, each.layer) for each in sampled if each.key != JOINT}
+    return rows, {at: (groups, np.stack(found)) for at, (groups, found) in exact.items() if at in known}
 
 
 def structure_findings(rows: Sequence[ClassRow], seed: int) -> list[Finding]:
@@ -187,16 +267,14 @@ def structure_findings(rows: Sequence[ClassRow], seed: int) -> list[Finding]:
             row
             for row in rows
             if (row.clustering.labels, row.clustering.offset, row.classes) == (labels, offset, division)
-            and row.clustering.metric == PICTURED
+            and (row.clustering.metric, row.clustering.weight) == (PICTURED, "activation")
+            and np.isfinite(row.evidence.value)
         ]
         for row in own:
             if row.clustering.layer in SHOWN_LAYERS:
                 found.append(structure_finding(_structure(row)))
         if len(own) > 1:
-            classes = [
-                [str(each) for each in classes_of(labels, row.clustering.groups, division)] for row in own
-            ]
-            at, evidence = best_of([row.clustering.distance for row in own], classes, seed=seed)
+            at, evidence = best_of([row.distance for row in own], [row.named for row in own], seed=seed)
             row = own[at]
             found.append(
                 structure_finding(

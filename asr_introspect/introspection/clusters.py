@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numba
 import numpy as np
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import adjusted_rand_score
 
 from asr_introspect.errors import UsageError, unknown_name
+from asr_introspect.introspection.compiled import compiled
 from asr_introspect.random import generator
 
 Metric = Literal["euclidean", "cosine", "correlation"]
@@ -90,7 +90,7 @@ def agreement(linked: Tree, classes: Sequence[str]) -> float:
     return float(adjusted_rand_score(list(classes), cut))
 
 
-def silhouette(found: np.ndarray, classes: Sequence[Any]) -> float:
+def silhouette(found: np.ndarray, classes: Sequence[Any] | np.ndarray) -> float:
     """The mean silhouette (Rousseeuw 1987) of classes in distances ``(G, G)``; singletons have silhouette 0.
 
     NaN unless there are at least two classes and one of them has two members.
@@ -127,7 +127,7 @@ def class_evidence(
     """Is the class structure real? The silhouette against class labels permuted among groups."""
     if not _has_structure(_numbered(classes)):
         return Evidence(*(float("nan"),) * 5)
-    return _evidence(silhouette(found, classes), null_silhouettes(found, classes, seed=seed, draws=draws))
+    return evidence(silhouette(found, classes), null_silhouettes(found, classes, seed=seed, draws=draws))
 
 
 def null_silhouettes(
@@ -158,17 +158,23 @@ def best_of(
         axis=0,
     )
     best = int(np.nanargmax(values))
-    return best, _evidence(values[best], null)
+    return best, evidence(values[best], null)
 
 
-def _evidence(value: float, null: np.ndarray) -> Evidence:
+def evidence(value: float, null: np.ndarray) -> Evidence:
+    """A value beside those of a null, ``(draws,)``; NaN where there are none."""
+    null = null[np.isfinite(null)]
+    if not np.isfinite(value) or len(null) == 0:
+        return Evidence(value, *(float("nan"),) * 4)
     low, high = np.quantile(null, [0.025, 0.975])
     # Of equal arrangements the sums may differ in the last bit: they count as equal.
     p_value = (1 + int((null >= value - 1e-12).sum())) / (1 + len(null))
     return Evidence(value, float(null.mean()), float(low), float(high), p_value)
 
 
-def _numbered(classes: Sequence[Any]) -> np.ndarray:
+def _numbered(classes: Sequence[Any] | np.ndarray) -> np.ndarray:
+    if isinstance(classes, np.ndarray) and classes.dtype.kind == "i":
+        return classes.astype(np.int64)
     _, numbers = np.unique([str(each) for each in classes], return_inverse=True)
     return np.asarray(numbers, np.int64).reshape(-1)
 
@@ -208,12 +214,4 @@ def _mean_silhouettes(found: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     return means
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as machine code, kept on disk where there is a folder for it."""
-    try:
-        return numba.njit(function, cache=True, nogil=True)  # type: ignore[no-any-return]
-    except RuntimeError:  # neither the package's folder nor the user's can be written to
-        return numba.njit(function, nogil=True)  # type: ignore[no-any-return]
-
-
-_silhouettes = _compiled(_mean_silhouettes)
+_silhouettes = compiled(_mean_silhouettes)

@@ -53,7 +53,7 @@ class Sketches:
 
     def decoded(self) -> np.ndarray:
         """The sketches in the unit of the activations, ``(N, D)`` float32."""
-        return np.ldexp(self.values.astype(np.float32), self.exponent[:, None])
+        return np.asarray(np.ldexp(self.values.astype(np.float32), self.exponent[:, None]))
 
 
 def encoded(folded: np.ndarray, mean: np.ndarray) -> Sketches:
