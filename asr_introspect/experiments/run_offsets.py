@@ -208,7 +208,8 @@ def _ctc_steps(plan: Pass, forward: Forward, item: int, rows: Rows, own: np.ndar
     symbols = plan.recogniser.symbols
     logits = forward.logits[item, :, : int(forward.lengths[item])]
     spans = align_targets(logits, symbols.classes(forward.utterances[item].text), symbols.blank)
-    return np.array([span.best for span in spans], np.int64)[rows.letters.reference[own]]
+    best = np.array([span.best for span in spans], np.int64)
+    return np.asarray(best[rows.letters.reference[own]])
 
 
 def _groups(layout: Mapping[str, Cone], methods: int, plan: Pass) -> Iterator[dict[str, Cone]]:

@@ -311,7 +311,7 @@ def _windows_held_against(
                 two += value * value
                 three += (value - mean[c]) ** 2
                 four += (value - shared[c]) ** 2
-            summed, squared, cells = summed + one, squared + two, cells + len(row)
+            summed, squared, cells = summed + float(one), squared + float(two), cells + len(row)
             if count[other[n], p] > 0:
                 total[n] += two
                 error[n] += three
@@ -338,8 +338,8 @@ def _windows_along(
                 two += value * value
                 three += value * direction[c]
                 four += direction[c]
-            summed, squared, cells = summed + one, squared + two, cells + len(row)
-            product, shared = product + three, shared + four
+            summed, squared, cells = summed + float(one), squared + float(two), cells + len(row)
+            product, shared = product + float(three), shared + float(four)
         middle = summed / max(cells, 1)
         norm = np.sqrt(max(squared - summed * middle, 0.0))
         if norm > 0:
@@ -347,14 +347,16 @@ def _windows_along(
     return found
 
 
+SUMS = {"contract", "reassoc"}
+"""Sums over channels may be taken several at a time: float32 rounding, the same in every run."""
+
+
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as machine code, kept on disk where there is a folder for it."""
-    # Sums over channels may be taken several at a time: float32 rounding, the same in every run.
-    options = {"nogil": True, "fastmath": {"contract", "reassoc"}}
     try:
-        return numba.njit(function, cache=True, **options)  # type: ignore[no-any-return]
+        return numba.njit(function, cache=True, nogil=True, fastmath=SUMS)  # type: ignore[no-any-return]
     except RuntimeError:  # neither the package's folder nor the user's can be written to
-        return numba.njit(function, **options)  # type: ignore[no-any-return]
+        return numba.njit(function, nogil=True, fastmath=SUMS)  # type: ignore[no-any-return]
 
 
 _accumulate = _compiled(_sum_windows)

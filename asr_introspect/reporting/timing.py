@@ -117,7 +117,9 @@ def _by_layer(rows: Sequence[Row]) -> WhiskerChart | None:
     shown = [
         Whisker(
             "written" if row["method"] == "emission" else layer_name(row["layer"]),
-            *_numbers(row, "median_ms", "low_ms", "high_ms"),
+            number(row.get("median_ms")),
+            number(row.get("low_ms")),
+            number(row.get("high_ms")),
             int(np.nan_to_num(number(row.get("count")))),
         )
         for row in rows
