@@ -53,7 +53,7 @@ class BeamConfig:
 
     size: int = 50
     step_symbols: int = 10
-    threshold: float = 25.0
+    threshold: float = 12.0
     language_weight: float = 0.5
     symbol_bonus: float = 1.0
 

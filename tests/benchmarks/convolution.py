@@ -1,9 +1,10 @@
-"""Both forms of the convolution beside torch's ``conv1d``, per layer and for a whole training step.
+"""Both forms of the convolution beside torch's ``conv1d``, per layer and for whole networks of both presets.
 
 ``python tests/benchmarks/convolution.py`` prints one table of ratios (times faster than ``conv1d``, or than
-``conv_transpose1d``), measured in turns in one run. One thread's own processor time by default, which other
-work on the machine hardly touches; ``--threads 2`` measures the time that passes and wants an idle machine.
-``--lengths`` prints the lengths of block that the rule was chosen from.
+``conv_transpose1d``), measured in turns in one run; ``--full`` adds the whole full preset. One thread's own
+processor time by default, which other work on the machine hardly touches; ``--threads 2`` measures the time
+that passes and wants an idle machine. ``--lengths`` prints the lengths of block that the rule was chosen
+from.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def measure(calls: Mapping[Name, Callable[[], object]], repeats: int) -> dict[Na
 
 
 def layer(name: str, dtype: torch.dtype, repeats: int) -> None:
-    """One line: forward with kept weights, forward and backward, transposes of 100 windows."""
+    """One line: forward with kept weights, each gradient alone, transposes of 100 windows."""
     outputs, channels, taps, stride, steps = LAYERS[name]
     generator = torch.Generator().manual_seed(0)
 
@@ -62,8 +63,6 @@ def layer(name: str, dtype: torch.dtype, repeats: int) -> None:
     rows = random(BATCH, frames, channels).transpose(1, 2)
     weight, bias = (random(outputs, channels, taps) / 30), random(outputs)
     gradient, windows = random(BATCH, STEPS, outputs).transpose(1, 2), random(100, outputs, steps)
-    learning = [t.clone().requires_grad_() for t in (weight, bias)]
-    wanted = name != "layer 1"  # nothing learns from the gradient by the spectrogram
 
     def forward(form: str) -> Callable[[], Tensor]:
         def run() -> Tensor:
@@ -75,21 +74,17 @@ def layer(name: str, dtype: torch.dtype, repeats: int) -> None:
 
         return run
 
-    def training(form: str) -> Callable[[], object]:
+    def backward(by_input: bool, form: str) -> Callable[[], object]:
         plain = form == "conv1d"
-        inputs = (rows_first if plain else rows).clone().requires_grad_(wanted)
-        leaves = [inputs, *learning] if wanted else learning
-        back = gradient.contiguous() if plain else gradient
-
-        def run() -> object:
-            if plain:
-                found = F.conv1d(inputs, *learning, stride)
-            else:
-                with using_form(form):  # type: ignore[arg-type]
-                    found = convolve(inputs, *learning, stride)
-            return torch.autograd.grad(found, leaves, back)
-
-        return run
+        inputs = (rows_first if plain else rows).clone().requires_grad_(by_input)
+        learning = weight.clone().requires_grad_(not by_input)
+        if plain:
+            found = F.conv1d(inputs, learning, bias, stride)
+        else:
+            with using_form(form):  # type: ignore[arg-type]
+                found = convolve(inputs, learning, bias, stride)
+        back, leaf = gradient.contiguous() if plain else gradient, inputs if by_input else learning
+        return lambda: torch.autograd.grad(found, leaf, back, retain_graph=True)
 
     def transposed(form: str) -> Callable[[], Tensor]:
         def run() -> Tensor:
@@ -102,8 +97,17 @@ def layer(name: str, dtype: torch.dtype, repeats: int) -> None:
         return run
 
     rows_first = rows.contiguous()
+    kinds: dict[str, Callable[[str], Callable[[], object]]] = {
+        "forward": forward,
+        "by input": partial(backward, True),
+        "by weight": partial(backward, False),
+        "transposed": transposed,
+    }
     cells = []
-    for make in (forward, training, transposed):
+    for kind, make in kinds.items():
+        if (name, kind) == ("layer 1", "by input"):  # nothing learns from the gradient by the spectrogram
+            cells.append(f"{'-':>28s}")
+            continue
         taken = measure({form: make(form) for form in ("conv1d", "direct", "blocks", "auto")}, repeats)
         ratios = (f"{taken['conv1d'] / taken[form]:5.2f}" for form in ("direct", "blocks", "auto"))
         cells.append(f"{taken['conv1d']:7.1f} ms {' '.join(ratios)}")
@@ -151,15 +155,43 @@ def step(config: NetworkConfig, kind: str, dtype: torch.dtype) -> Callable[[], o
     return run
 
 
+def forward(config: NetworkConfig, form: str) -> Callable[[], object]:
+    """A forward pass of 56 s of speech through the network as it is looked into: eval, float32, no graph."""
+    network = Wav2Letter(config, 29).eval()
+    network.initialise(torch.Generator().manual_seed(0))
+    spectrograms = torch.randn(BATCH, 128, 2 * STEPS, generator=torch.Generator().manual_seed(1))
+    if form == "conv1d":
+        for module in network.modules():
+            if isinstance(module, Convolution1d):
+                module.__class__ = nn.Conv1d
+
+    def run() -> None:
+        with torch.no_grad(), using_form("auto" if form == "conv1d" else form):  # type: ignore[arg-type]
+            network(spectrograms)
+
+    return run
+
+
+def passes(config: NetworkConfig, repeats: int) -> None:
+    """One line: forward passes; seconds of speech per second with ``conv1d``, and times faster each form."""
+    forms = ("conv1d", "direct", "blocks", "auto")
+    tell("forward", config, torch.float32, measure({form: forward(config, form) for form in forms}, repeats))
+
+
 def steps(config: NetworkConfig, dtype: torch.dtype, repeats: int) -> None:
     """One line: seconds of speech per second with ``conv1d``, and how many times faster each form is."""
     taken = measure(
         {kind: step(config, kind, dtype) for kind in ("conv1d", "direct", "blocks", "auto")}, repeats
     )
+    tell("step", config, dtype, taken)
+
+
+def tell(what: str, config: NetworkConfig, dtype: torch.dtype, taken: Mapping[str, float]) -> None:
+    """Prints seconds of speech per second with ``conv1d`` and by rule, and the forms' ratios."""
     speech = BATCH * STEPS / 50 * 1000
-    ratios = " ".join(f"{taken['conv1d'] / taken[kind]:5.2f}" for kind in ("direct", "blocks", "auto"))
+    ratios = " ".join(f"{taken['conv1d'] / taken[form]:5.2f}" for form in ("direct", "blocks", "auto"))
     rates = f"{speech / taken['conv1d']:4.0f} s/s, auto {speech / taken['auto']:4.0f} s/s"
-    print(f"step, wide {config.wide:4d} {str(dtype)[6:]:9s} | {rates} | {ratios}", flush=True)
+    print(f"{what}, wide {config.wide:4d} {str(dtype)[6:]:9s} | {rates} | {ratios}", flush=True)
 
 
 def lengths(name: str, dtype: torch.dtype, repeats: int) -> None:
@@ -195,8 +227,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--lengths", action="store_true")
-    parser.add_argument("--only", default="", help="layers whose name holds this, or 'step'")
-    parser.add_argument("--full", action="store_true", help="whole steps of the full preset too (2 GB, slow)")
+    parser.add_argument("--only", default="", help="layers whose name holds this, or 'forward', 'step'")
+    parser.add_argument("--full", action="store_true", help="the whole full preset too (2 GB, slow)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     kinds = (torch.float32, torch.bfloat16)
@@ -207,12 +239,14 @@ def main() -> None:
                     lengths(name, dtype, options.repeats)
         return
     print("times faster than conv1d: direct, blocks, auto")
-    print("layer           type      | forward | forward and backward | transposes of 100 windows")
+    print("layer           type      | forward | gradient by input | by weight | transposes of 100 windows")
     for name in LAYERS:
         for dtype in kinds:
             if options.only in name:
                 layer(name, dtype, options.repeats)
     for wide in (512, 2048) if options.full else (512,):
+        if options.only in "forward":
+            passes(NetworkConfig(wide=wide), options.repeats)
         for dtype in kinds:
             if options.only in "step":
                 steps(NetworkConfig(wide=wide), dtype, options.repeats)
