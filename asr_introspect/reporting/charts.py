@@ -126,19 +126,27 @@ def histogram(heights: Sequence[int], first: float, width: float, unit: str, sum
 
 @dataclass(frozen=True)
 class DepthPoint:
-    """A value at one layer with the band that chance fills; NaN where unknown."""
+    """A value at one layer with its interval, the band of one null and the limits of another; NaN where
+    unknown.
+    """
 
     layer: str
     value: float
     low: float
     high: float
     beyond_chance: bool
+    interval_low: float = float("nan")
+    interval_high: float = float("nan")
+    other_low: float = float("nan")
+    other_high: float = float("nan")
 
 
 def depth_curve(
     points: Sequence[DepthPoint], limits: tuple[float, float], ticks: Sequence[str], label: str
 ) -> Markup:
-    """A value over the layers with the band of its null; full points lie beyond chance (p < 0.05)."""
+    """A value over the layers with its intervals; the band is one null, the dashed lines are another's
+    limits; full points lie beyond chance (p < 0.05).
+    """
     across, top, tall, left, right = 420.0, 10.0, 170.0, 44.0, 10.0
     low, high = limits
     step = (across - left - right) / max(len(points) - 1, 1)
@@ -161,6 +169,15 @@ def depth_curve(
         corners = [f"{x(i):.1f},{y(p.high):.1f}" for i, p in band]
         corners += [f"{x(i):.1f},{y(p.low):.1f}" for i, p in reversed(band)]
         parts.append(f'<polygon class="null" points="{" ".join(corners)}"/>')
+    for name in ("other_low", "other_high"):
+        line = [(i, float(getattr(p, name))) for i, p in enumerate(points) if np.isfinite(getattr(p, name))]
+        if line:
+            path = " ".join(f"{x(i):.1f},{y(value):.1f}" for i, value in line)
+            parts.append(f'<polyline class="other-null" points="{path}"/>')
+    for i, p in enumerate(points):
+        if np.isfinite(p.interval_low + p.interval_high):
+            ends = f"{y(p.interval_low):.1f}V{y(p.interval_high):.1f}"
+            parts.append(f'<path class="interval" d="M{x(i):.1f} {ends}"/>')
     known = [(i, p) for i, p in enumerate(points) if np.isfinite(p.value)]
     path = " ".join(f"{x(i):.1f},{y(p.value):.1f}" for i, p in known)
     parts.append(f'<polyline class="curve" points="{path}"/>')

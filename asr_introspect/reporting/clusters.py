@@ -76,6 +76,9 @@ class ClustersView:
     layers: tuple[str, ...]
     start: int
     has_phonemes: bool
+    distance: str
+    drawn: str
+    header: tuple[str, ...]
 
 
 def clusters_view(run: Run) -> ClustersView | None:
@@ -94,6 +97,9 @@ def clusters_view(run: Run) -> ClustersView | None:
         layers=tuple(layer_name(layer) for layer in layers),
         start=layers.index(START) if START in layers else 0,
         has_phonemes=any(m.labels == "phonemes" for m in run.clusters),
+        distance=next((row["distance"] for row in rows if row.get("distance")), "plain, profiles"),
+        drawn=next((row["drawn"] for row in rows if row.get("drawn")), ""),
+        header=TABLE_HEADER,
     )
 
 
@@ -225,17 +231,37 @@ def tree_path(linkage: np.ndarray, order: np.ndarray) -> str:
 def _sentence(row: Row) -> str:
     """The evidence of one kind of classes, in words."""
     value, p_value = number(row.get("silhouette")), number(row.get("p_value"))
+    between = _between(row, "low", "high")
+    rotated = _between(row, "rotated_low", "rotated_high")
     text = (
-        f"{row.get('classes', '')}: silhouette {fixed(value, 3)}; with permuted labels "
-        f"{fixed(number(row.get('null_low')), 3)} to {fixed(number(row.get('null_high')), 3)}, "
-        f"p {significance(p_value)}, n {row.get('groups', '')} groups"
+        f"{row.get('classes', '')}: silhouette {fixed(value, 3)}"
+        + (f" ({between})" if between else "")
+        + f"; with permuted labels {_between(row, 'null_low', 'null_high')}, p {significance(p_value)}"
+        + (
+            f"; with rotated labels {rotated}, p {significance(number(row.get('rotated_p')))}"
+            if rotated
+            else ""
+        )
+        + f"; n {row.get('groups', '')} groups"
     )
-    return text if p_value < 0.05 else text + " (no difference from chance)"
+    return text if _beyond(row) else text + " (no difference from chance)"
+
+
+def _between(row: Row, low: str, high: str) -> str:
+    """Two numbers of a row with 3 decimals; nothing where one is missing."""
+    ends = number(row.get(low)), number(row.get(high))
+    return f"{fixed(ends[0], 3)} to {fixed(ends[1], 3)}" if np.isfinite(sum(ends)) else ""
+
+
+def _beyond(row: Row) -> bool:
+    """Whether a value lies beyond chance in every null there is."""
+    rotated = number(row.get("rotated_p"))
+    return bool(number(row.get("p_value")) < 0.05 and (rotated < 0.05 or not np.isfinite(rotated)))
 
 
 def _curves(rows: Sequence[Row], layers: Sequence[str]) -> tuple[Curve, ...]:
     """One curve for each kind of labels, offset and classes, all on one scale."""
-    numbers = [number(row.get(name)) for row in rows for name in ("silhouette", "null_low", "null_high")]
+    numbers = [number(row.get(name)) for row in rows for name in ("silhouette", *ENDS)]
     finite = [value for value in numbers if np.isfinite(value)]
     if not finite:
         return ()
@@ -249,16 +275,7 @@ def _curves(rows: Sequence[Row], layers: Sequence[str]) -> tuple[Curve, ...]:
             for row in rows
             if (row["labels"], row["offset"], row["classes"]) == (labels, offset, classes)
         }
-        points = [
-            DepthPoint(
-                layer,
-                number(by_layer.get(layer, {}).get("silhouette")),
-                number(by_layer.get(layer, {}).get("null_low")),
-                number(by_layer.get(layer, {}).get("null_high")),
-                number(by_layer.get(layer, {}).get("p_value")) < 0.05,
-            )
-            for layer in layers
-        ]
+        points = [_depth_point(layer, by_layer.get(layer, {})) for layer in layers]
         title = f"{view_title(labels, offset)}: {classes}"
         best = max((p for p in points if np.isfinite(p.value)), key=lambda p: p.value, default=None)
         label = f"Silhouette over layers. {title}."
@@ -275,14 +292,39 @@ def _curves(rows: Sequence[Row], layers: Sequence[str]) -> tuple[Curve, ...]:
     return tuple(curves)
 
 
+def _depth_point(layer: str, row: Row) -> DepthPoint:
+    ends = {name: number(row.get(name)) for name in ENDS}
+    return DepthPoint(
+        layer,
+        number(row.get("silhouette")),
+        ends["null_low"],
+        ends["null_high"],
+        _beyond(row),
+        interval_low=ends["low"],
+        interval_high=ends["high"],
+        other_low=ends["rotated_low"],
+        other_high=ends["rotated_high"],
+    )
+
+
+ENDS = ("null_low", "null_high", "low", "high", "rotated_low", "rotated_high")
+TABLE_HEADER = (
+    *("Layer", "Groups", "Silhouette", "95 % interval", "Permuted, 95 %", "p", "Rotated, 95 %", "p"),
+    *("Plain", "Cophenetic", "Adjusted Rand"),
+)
+
+
 def _table_row(layer: str, row: Row) -> tuple[str, ...]:
     return (
         layer_name(layer),
         row.get("groups", ""),
         fixed(number(row.get("silhouette")), 3),
-        fixed(number(row.get("null_mean")), 3),
-        f"{fixed(number(row.get('null_low')), 3)} to {fixed(number(row.get('null_high')), 3)}",
+        _between(row, "low", "high"),
+        _between(row, "null_low", "null_high"),
         significance(number(row.get("p_value"))),
+        _between(row, "rotated_low", "rotated_high"),
+        significance(number(row.get("rotated_p"))) if row.get("rotated_p") else "",
+        fixed(number(row.get("plain_profiles")), 3) if row.get("plain_profiles") else "",
         fixed(number(row.get("cophenetic"))),
         fixed(number(row.get("adjusted_rand"))),
     )

@@ -18,7 +18,7 @@ from asr_introspect.reporting.run import read_run
 from asr_introspect.reporting.words import fixed, hertz, milliseconds, percent, significance
 
 
-@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
+@given(st.floats(-1e6, 1e6, allow_subnormal=False), st.floats(1e-6, 1e6))
 def test_ticks_hold_what_they_must(low: float, span: float) -> None:
     ticks = nice_ticks(low, low + span)
     assert ticks[0] <= low + 1e-9 * abs(low)
@@ -54,6 +54,24 @@ def test_a_depth_curve_marks_what_lies_beyond_chance() -> None:
     svg = depth_curve(points, (-0.2, 0.4), ["in", "1", "2"], "label")
     assert svg.count('class="beyond"') == 1
     assert svg.count('class="chance"') == 1
+    assert "interval" not in svg
+    assert "other-null" not in svg
+
+
+def test_a_depth_curve_shows_intervals_and_the_limits_of_another_null() -> None:
+    points = [
+        DepthPoint(
+            name, 0.1, -0.1, 0.05, True, interval_low=0.0, interval_high=0.2, other_low=-0.2, other_high=0.4
+        )
+        for name in ("input", "layer1")
+    ]
+    svg = depth_curve(points, (-0.2, 0.4), ["in", "1"], "label")
+    assert svg.count('class="interval"') == 2
+    assert svg.count('class="other-null"') == 2
+    # From 0.0 to 0.2 of a scale from -0.2 to 0.4, 170 high and 10 from the top.
+    assert 'd="M44.0 123.3V66.7"' in svg
+    assert 'points="44.0,180.0 410.0,180.0"' in svg
+    assert 'points="44.0,10.0 410.0,10.0"' in svg
 
 
 @pytest.mark.parametrize("seed", range(5))
