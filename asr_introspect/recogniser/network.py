@@ -7,10 +7,12 @@ from typing import Any, Literal, get_args
 
 import torch
 import torch.distributed as distributed
+import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from asr_introspect.convolution import Convolution1d, Padding1d
 from asr_introspect.errors import UsageError, unknown_name
+from asr_introspect.recogniser.fused import can_be_fused, normalise_rectify
 
 LAYERS = tuple(f"layer{i}" for i in range(1, 13))
 """The blocks of the network, which are also its module names; ``layer12`` gives the logits."""
@@ -211,8 +213,21 @@ class Block(nn.Module):
         """``(B, C, T)`` to ``(B, C', U)``; ``mask`` ``(B, 1, U)`` is one at valid output positions."""
         outputs: Tensor = self.convolution(self.padding(inputs))
         if not self.is_last:
+            if self.training and isinstance(self.activation, nn.ReLU) and can_be_fused(outputs):
+                return self._fused(outputs, mask)
             outputs = self.dropout(self.activation(self.normalisation(outputs, mask)))
         return outputs if mask is None else outputs * mask
+
+    def _fused(self, signal: Tensor, mask: Tensor | None) -> Tensor:
+        """Norm, rectifier, dropout and mask of a training step on a processor, in one pass."""
+        lengths = torch.full((len(signal),), signal.shape[2]) if mask is None else mask[:, 0].sum(1).long()
+        norm = self.normalisation
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        momentum = norm.momentum if norm.momentum is not None else 0.1
+        kept = functional.dropout(torch.ones(signal.shape[:2]), self.dropout.p) if self.dropout.p else None
+        statistics = (norm.running_mean, norm.running_var, momentum, norm.eps)
+        return normalise_rectify(signal, norm.weight, norm.bias, kept, lengths, statistics)
 
 
 class Wav2Letter(nn.Module):
