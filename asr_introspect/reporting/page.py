@@ -17,6 +17,7 @@ from asr_introspect.reporting.clusters import CELL, TREE, ClustersView, clusters
 from asr_introspect.reporting.patterns import ENOUGH, PatternsView, patterns_views
 from asr_introspect.reporting.pictures import LEVELS, NEGATIVE, POSITIVE
 from asr_introspect.reporting.run import Run
+from asr_introspect.reporting.splits import SplitView, splits_views
 from asr_introspect.reporting.summary import SummaryView, summary_view
 from asr_introspect.reporting.timing import TimingView, timing_view
 from asr_introspect.reporting.utterance import UtteranceView, utterance_view
@@ -31,12 +32,18 @@ class Views:
     timing: TimingView | None
     patterns: tuple[PatternsView, ...]
     clusters: ClustersView | None
+    splits: tuple[SplitView, ...] = ()
 
 
 def views(run: Run) -> Views:
     """All views of a run."""
     return Views(
-        summary_view(run), utterance_view(run), timing_view(run), patterns_views(run), clusters_view(run)
+        summary_view(run),
+        utterance_view(run),
+        timing_view(run),
+        patterns_views(run),
+        clusters_view(run),
+        splits_views(run),
     )
 
 
@@ -74,6 +81,7 @@ def render(seen: Views) -> str:
             patterns=seen.patterns,
             enough=ENOUGH,
             clusters=seen.clusters,
+            splits=seen.splits,
             relevance_data=_relevance_data(seen.utterance) if seen.utterance else None,
             pattern_data=_pattern_data(seen.patterns),
             distance_data=_distance_data(seen.clusters) if seen.clusters else None,

@@ -91,6 +91,8 @@ class Run:
     methods: list[Row]
     skipped: list[Row]
     evidence: list[Row]
+    splits: list[Row]
+    split_pairs: list[Row]
     patterns: Mapping[str, Patterns]
     relevance: Relevance | None
     clusters: list[ClusterMap]
@@ -144,6 +146,8 @@ def read_run(folder: Path | str) -> Run:
         methods=read_table(folder / "offset_table.csv"),
         skipped=read_table(folder / "skipped.csv"),
         evidence=read_table(folder / "clusters.csv"),
+        splits=read_table(folder / "splits.csv"),
+        split_pairs=read_table(folder / "split_pairs.csv"),
         patterns=_patterns(folder / "patterns.h5", folder),
         relevance=_relevance(folder / "relevance.h5"),
         clusters=_clusters(folder / "clusters.h5"),

@@ -23,6 +23,7 @@ def render_text(seen: Views) -> str:
         _timing(seen),
         _patterns(seen),
         _clusters(seen),
+        _splits(seen),
         _made(seen),
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
@@ -145,9 +146,20 @@ def _clusters(seen: Views) -> str:
     c = seen.clusters
     if c is None:
         return f"## Clusters\n\n{MISSING}"
-    header = ("layer", "groups", "silhouette", "null mean", "null, 95 %", "p", "cophenetic", "adjusted Rand")
-    curves = "\n\n".join(f"### {escaped(curve.title)}\n\n{table(header, curve.rows)}" for curve in c.curves)
+    curves = "\n\n".join(f"### {escaped(curve.title)}\n\n{table(c.header, curve.rows)}" for curve in c.curves)
     return f"## Clusters\n\n{escaped(c.metric)} distance, {escaped(c.linkage)} linkage.\n\n{curves}"
+
+
+def _splits(seen: Views) -> str:
+    parts = []
+    for s in seen.splits:
+        header = ("layer", s.same_group, "95 % interval", "null, 95 %", "p", s.same_part, "95 % interval")
+        pairs = table(("", "part", "part", *s.pair_layers), s.pairs)
+        parts.append(
+            f"### {escaped(s.title)}\n\n{table(header, s.rows)}\n\n{pairs}\n\n{escaped(s.rests_on)}."
+        )
+    what = "Squared distances as a share of those of what shares neither group nor part."
+    return "\n\n".join(["## Parts of letters and phonemes", what, *parts]) if parts else ""
 
 
 def _made(seen: Views) -> str:
