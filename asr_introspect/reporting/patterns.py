@@ -123,7 +123,7 @@ def _view(run: Run, labels: str, stored: Patterns) -> PatternsView | None:
             pattern=veiled_picture(patterns[g], limit, None if beyond is None else beyond[g]),
             ratio=fixed(_size(grand) / _size(patterns[g]), 1),
             strongest=strongest(stored, patterns[g]),
-            share="" if beyond is None or not _judged(stored, g) else percent(float(beyond[g].mean()), 0),
+            share="" if beyond is None or not _judged(stored, g) else share_of(float(beyond[g].mean())),
             mask="" if beyond_counts is None else packed(np.packbits(beyond_counts[g][::-1])),
             sound=sound_address(stored.sounds[g]),
         )
@@ -149,7 +149,7 @@ def _view(run: Run, labels: str, stored: Patterns) -> PatternsView | None:
         frequency_ticks=frequency_ticks(stored.frequencies),
         anchor=round(100 * (stored.anchor + 0.5) / frames, 2),
         ratio=fixed(float(np.median([_size(grand) / _size(patterns[g]) for g in np.flatnonzero(inside)])), 1),
-        share=percent(float(np.median([beyond[g].mean() for g in judged])), 0)
+        share=share_of(float(np.median([beyond[g].mean() for g in judged])))
         if beyond is not None and judged
         else "",
         draws=stored.draws,
@@ -173,6 +173,11 @@ def _view(run: Run, labels: str, stored: Patterns) -> PatternsView | None:
         },
         overshadowing=_overshadowing(run, labels),
     )
+
+
+def share_of(value: float) -> str:
+    """A share of cells in words; small ones with a decimal."""
+    return percent(value, 0 if value >= 0.0995 or value == 0 else 1)
 
 
 def _judged(stored: Patterns, group: int) -> bool:

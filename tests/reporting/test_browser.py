@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from asr_introspect.reporting.page import render, views
+from asr_introspect.reporting.patterns import patterns_views
 from asr_introspect.reporting.run import read_run
 from tests.reporting.synthetic import LAYERS
 
@@ -182,12 +186,98 @@ def test_pointing_at_a_cell_names_its_distance(open_page: Opener) -> None:
     assert "–" in page.locator("#stepper figure:visible .cell").inner_text()
 
 
+def drawn(page: Any, name: str) -> list[int]:
+    """The pixels of a letter's picture, red, green, blue, opacity."""
+    found: list[int] = page.evaluate(
+        """name => {
+            const tile = [...document.querySelectorAll('.patternset:not([hidden]) li[data-index]')].find(
+                item => item.querySelector('h4 span').textContent === name);
+            const canvas = tile.querySelector('canvas');
+            return [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data];
+        }""",
+        name,
+    )
+    return found
+
+
+def test_patterns_switch_between_averages_and_what_is_shown(open_page: Opener, stored_run: Path) -> None:
+    page = open_page()
+    wait = "#patterns[data-drawn='{}']".format
+    page.wait_for_selector(wait("letters groups all"))
+    (view, _) = patterns_views(read_run(stored_run))
+    first = drawn(page, "A")
+    # The canvas starts as the very picture that stands in the page without scripts.
+    colours = view.data["colours"]
+    data = base64.b64decode(view.letters[0].pattern.partition(",")[2])
+    at = data.index(b"IDAT")
+    size = int.from_bytes(data[at - 4 : at])
+    indices = np.frombuffer(zlib.decompress(data[at + 4 : at + 4 + size]), np.uint8).reshape(128, 207)[:, 1:]
+    wanted = np.array(colours)[indices]
+    np.testing.assert_array_equal(np.array(first).reshape(128, 206, 4)[..., :3], wanted)
+    seen = {"groups": first}
+    page.check("#pattern-only")
+    page.wait_for_selector(wait("letters groups only"))
+    seen["only"] = drawn(page, "A")
+    middle = colours[(view.data["levels"] - 1) // 2]
+    veiled = np.array(seen["only"]).reshape(128, 206, 4)[..., :3][indices >= view.data["levels"]]
+    assert (veiled == middle).all()
+    page.uncheck("#pattern-only")
+    page.check("input[name=pattern-average][value=counts]")
+    page.wait_for_selector(wait("letters counts all"))
+    seen["counts"] = drawn(page, "A")
+    page.check("input[name=pattern-shown][value=mean]")
+    page.wait_for_selector(wait("letters mean all"))
+    seen["mean"] = drawn(page, "A")
+    assert page.locator("#pattern-only").is_disabled()
+    assert page.locator(".patternset:visible .low").inner_text() == f"−{view.mean_limit}"
+    assert len({tuple(pixels) for pixels in seen.values()}) == 4
+    page.check("input[name=pattern-labels][value=phonemes]")
+    page.wait_for_selector(wait("phonemes mean all"))
+    assert page.locator(".patternset:visible li[data-index] h4 span").first.inner_text() == "AA"
+
+
+def test_a_cell_of_a_pattern_is_read_under_the_cursor(open_page: Opener, stored_run: Path) -> None:
+    page = open_page()
+    page.wait_for_selector("#patterns[data-drawn]")
+    run = read_run(stored_run)
+    stored = run.patterns["letters"]
+    canvas = page.locator(".patternset:visible li[data-index] canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    frame, band = 101, 60
+    place = {"x": box["width"] * (frame + 0.5) / 206, "y": box["height"] * (127.5 - band) / 128}
+    canvas.hover(position=place)
+    kept = [i for i, g in enumerate(stored.groups) if g.isalpha() and stored.count[i].max() >= 10]
+    a = stored.groups.index("A")
+    value = stored.mean[a, band, frame] - stored.mean[kept].mean(0)[band, frame]
+    said = page.locator("#pattern-readout").inner_text()
+    assert said.startswith(f"A at {round(stored.frequencies[band]):,} Hz, 0 ms: ")
+    shown = float(said.split(": ")[1].split(",")[0].replace("−", "-"))
+    (view, _) = patterns_views(run)
+    assert shown == pytest.approx(value, abs=view.data["limit"] / 48 + 0.006)
+    assert "chance" in said
+
+
+def test_a_pattern_is_heard(open_page: Opener) -> None:
+    page = open_page()
+    page.wait_for_selector("#patterns[data-drawn]")
+    assert page.locator("#patterns audio:visible").count() == 0
+    button = page.locator("#patterns .hear:visible").first
+    button.click()
+    assert button.inner_text() == "■"
+    page.wait_for_selector("#patterns:not(:has(.playing))", timeout=10_000)
+    assert button.inner_text() == "▶"
+
+
 def test_scripts_off_it_can_be_read(open_page: Opener) -> None:
     page = open_page(scripts=False)
     assert page.locator("#sentence").is_visible()
     assert page.locator("#stepper figure:visible").count() == 4 * len(LAYERS)
     assert not page.locator("#layer").is_visible()
-    assert page.locator(".patterns li:visible").count() > 20
+    assert page.locator(".patterns li:visible").count() > 50  # letters and phonemes, one after the other
+    assert page.locator(".patternset > h3:visible").count() == 2
+    assert page.locator("#patterns audio:visible").count() == 4
+    assert not page.locator("#pattern-controls").is_visible()
     assert page.locator("#curves svg:visible").count() > 3
     assert page.locator("noscript").first.is_visible()
     assert page.locator(".findings li:visible").count() == 2
@@ -198,6 +288,8 @@ def test_an_old_browser_shows_the_sum_and_says_so(open_page: Opener) -> None:
     page.wait_for_selector("#stepper[data-ready]")
     assert page.locator("#sentence").is_visible()
     assert "a newer one can" in page.locator("#readout").inner_text()
+    page.wait_for_selector("#pattern-controls", state="hidden")
+    assert page.locator(".patterns img:visible").count() > 50
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

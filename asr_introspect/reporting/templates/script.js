@@ -182,7 +182,7 @@
         const part = raw.subarray(at + 8, at + 8 + view.getUint32(at));
         const stream = new Blob([part]).stream().pipeThrough(new DecompressionStream("deflate"));
         const rows = new Uint8Array(await new Response(stream).arrayBuffer());
-        const width = image.width, height = image.height, found = new Uint8Array(width * height);
+        const width = view.getUint32(16), height = view.getUint32(20), found = new Uint8Array(width * height);
         for (let y = 0; y < height; y++) found.set(rows.subarray(y * (width + 1) + 1, (y + 1) * (width + 1)), y * width);
         return found;
       }
@@ -194,10 +194,10 @@
       set.tiles = [];
       for (const item of all("li[data-index]", box)) {
         const image = one("img", item), index = +item.dataset.index, canvas = document.createElement("canvas");
-        canvas.width = image.width; canvas.height = image.height;
+        canvas.width = image.getAttribute("width"); canvas.height = image.getAttribute("height");
         canvas.setAttribute("aria-hidden", "true");
         const mask = set.masks[index] ? await bytes(set.masks[index]) : null;
-        const tile = { item, canvas, mask, index, cells: await indices(image), context: canvas.getContext("2d") };
+        const tile = { item, canvas, mask, index, cells: await indices(image), context: canvas.getContext("2d", { willReadFrequently: true }) };
         tile.image = tile.context.createImageData(canvas.width, canvas.height);
         image.after(canvas);
         canvas.addEventListener("pointermove", (event) => say(set, tile, event));
