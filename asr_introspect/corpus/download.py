@@ -160,12 +160,12 @@ def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) 
     path = PurePosixPath(member.name)
     parts = [part for part in path.parts if part != "."]
     if path.is_absolute() or ".." in parts or parts[:1] != [ARCHIVE_FOLDER]:
-        raise IntrospectError(f"{tar.name}: {member.name!r} lies outside of {ARCHIVE_FOLDER}; not unpacked")
+        raise IntrospectError(f"{tar.name!s}: {member.name!r} lies outside of {ARCHIVE_FOLDER}; not unpacked")
     if member.isdir():
         return
     content = tar.extractfile(member) if member.isreg() else None
     if content is None:
-        raise IntrospectError(f"{tar.name}: {member.name!r} is no plain file; not unpacked")
+        raise IntrospectError(f"{tar.name!s}: {member.name!r} is no plain file; not unpacked")
     target = folder.joinpath(*parts)
     target.parent.mkdir(parents=True, exist_ok=True)
     _copy(content, target)

@@ -221,7 +221,7 @@ def _discounts(count: np.ndarray) -> np.ndarray:
         return np.full(3, 0.5)
     share = one / (one + 2 * two)
     found = np.array([1 - 2 * share * two / one, 2 - 3 * share * three / two, 3 - 4 * share * four / three])
-    return np.clip(found, 0.0, [1.0, 2.0, 3.0])
+    return np.asarray(np.clip(found, 0.0, [1.0, 2.0, 3.0]))
 
 
 def _lower(
@@ -253,7 +253,8 @@ def _log_backoffs(grams: np.ndarray, contexts: np.ndarray, left_over: np.ndarray
     """The log backoff weight of each n-gram: 0 where it is no context."""
     with np.errstate(divide="ignore"):
         logs = np.maximum(np.log(left_over), _NEVER * math.log(10))
-    return _found(contexts, logs, grams)[1]
+    _, found = _found(contexts, logs, grams)
+    return found
 
 
 def read_model(path: Path | str, symbols: Sequence[str]) -> NgramModel:
