@@ -53,16 +53,21 @@ class Sketches:
 
     def decoded(self) -> np.ndarray:
         """The sketches in the unit of the activations, ``(N, D)`` float32."""
-        return np.asarray(np.ldexp(self.values.astype(np.float32), self.exponent[:, None]))
+        return np.asarray(self.values.astype(np.float32) * _power(self.exponent)[:, None])
 
 
 def encoded(folded: np.ndarray, mean: np.ndarray) -> Sketches:
     """Sketches ``(N, D)`` float32 and their windows' means ``(N,)`` as they are stored."""
     largest = np.abs(folded).max(1, initial=0.0)
     _, power = np.frexp(np.where(np.isfinite(largest), largest, 1.0))
-    exponent = np.where(largest > 0, power - _TOP, 0).astype(np.int16)
-    scaled = np.ldexp(folded, -exponent[:, None].astype(np.int32))
+    exponent = np.where(largest > 0, (power - _TOP).clip(-120, 120), 0).astype(np.int16)
+    scaled = folded * _power(-exponent)[:, None]
     return Sketches(scaled.astype(np.float16), exponent, mean.astype(np.float32))
+
+
+def _power(exponent: np.ndarray) -> np.ndarray:
+    """Powers of two, which multiply without rounding, ``(N,)`` float32."""
+    return np.asarray(np.ldexp(np.float32(1), exponent.astype(np.int32)))
 
 
 @dataclass(frozen=True)
