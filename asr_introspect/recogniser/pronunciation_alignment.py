@@ -22,7 +22,8 @@ Variants = Sequence[Sequence[int]]
 Fill = Literal["midpoints", "likelihood", "spikes"]
 
 REACH_STEPS = 3
-"""So far a phone may reach beyond the steps that carry it, towards a pause *(choice)*."""
+"""So far a phone may reach beyond the steps that carry it, towards a pause *(choice: of 1 to 10 the one with
+most boundaries within 50 ms of PocketSphinx's on development speech)*."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,8 @@ def filled(
 
     CTC emits a phone in few steps, mostly one, and blanks between. What lies between two phones is shared:
 
-    - ``midpoints``: they meet in the middle;
+    - ``midpoints``: they meet in the middle; on development speech the nearest to PocketSphinx's boundaries
+      (71 % within 20 ms, 94 % within 50 ms, against 57 and 89 % by ``likelihood``);
     - ``likelihood``: they meet where the first one's posteriors before and the second one's after it have the
       largest product;
     - ``spikes``: not at all: a phone has the steps that carry it.
