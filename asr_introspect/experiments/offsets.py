@@ -15,14 +15,14 @@ from asr_introspect.errors import IntrospectError
 from asr_introspect.experiments.inputs import as_corpus, as_recogniser, model_hash
 from asr_introspect.experiments.pass_labels import Labelling
 from asr_introspect.experiments.pass_plan import Pass
-from asr_introspect.experiments.pass_rows import all_rows
+from asr_introspect.experiments.pass_rows import Rows, all_rows
 from asr_introspect.experiments.run_lags import letter_lags, write_lags
 from asr_introspect.experiments.run_offsets import (
     MOST_LETTERS,
     OFFSET_COLUMNS,
     OffsetRow,
     offset_csv_row,
-    offset_table,
+    offset_tables,
 )
 from asr_introspect.experiments.run_tables import write_csv
 from asr_introspect.files import run_folder
@@ -34,8 +34,8 @@ from asr_introspect.recogniser.passes import INPUT, forward_pass
 
 @dataclass(frozen=True)
 class OffsetComparison:
-    """Rows of the offset table, and of the lags (method, layer, group, lag) of the emissions, all letters
-    of the drawn utterances.
+    """The offset table with one account of the phones, and the lags of the emissions (method, layer, group,
+    lag), of all letters that it knows.
     """
 
     rows: tuple[OffsetRow, ...]
@@ -44,21 +44,24 @@ class OffsetComparison:
 
 def offsets(
     corpus: Path | str | Corpus,
-    alignments: Path | str,
+    alignments: Sequence[Path | str],
     checkpoint: Path | str | Recogniser | None = None,
-    out: Path | str | None = None,
+    out: Sequence[Path | str] = (),
     *,
     most: int = MOST_LETTERS,
     max_utterances: int | None = None,
     device: str = "auto",
     seed: int = 0,
-) -> OffsetComparison:
-    """The offset table of a recogniser on a corpus with phone alignments; the same as ``introspect`` writes.
+) -> list[OffsetComparison]:
+    """The offset table of a recogniser on a corpus, with each of several phone alignments.
+
+    The tables are those of ``introspect``, all on the same letters: those whose sound every alignment knows.
 
     Parameters
     ----------
-    out
-        A folder for ``offset_table.csv``, ``lags.csv`` and ``run.json``.
+    alignments, out
+        Places of phone alignments, and for each a folder for ``offset_table.csv``, ``lags.csv`` and
+        ``run.json``; without ``out`` nothing is written.
     most
         About so many letters.
     max_utterances
@@ -67,36 +70,50 @@ def offsets(
     Raises
     ------
     IntrospectError
-        Corpus, alignments or checkpoint cannot be used, or no letter has a sound.
+        Corpus, alignments or checkpoint cannot be used, or no letters of two utterances have a sound.
     """
     recogniser = as_recogniser(checkpoint, device)
     speech = as_corpus(corpus)
     utterances = in_turn(speech.utterances, max_utterances, seed)
-    phones = find_alignments(alignments, utterances).alignments
-    plan = Pass(recogniser, utterances, phones, gradient=False)
-    labelling = Labelling(plan, range(len(utterances)))
+    middles: dict[str, np.ndarray] = {}
+    for number, place in enumerate(alignments):
+        plan = Pass(recogniser, utterances, find_alignments(place, utterances).alignments, gradient=False)
+        rows = letters_of(plan)
+        middles[str(number)] = rows.sounds["spoken"]
+    tables = offset_tables(plan, rows, middles, seed, most=most)
+    if not all(tables.values()):
+        places = ", ".join(map(str, alignments))
+        raise IntrospectError(f"no letters of two utterances have a sound in {places}")
+    speakers = np.array([str(record["speaker"]) for record in rows.utterances], object)
+    found = []
+    for middle, table in zip(middles.values(), tables.values(), strict=True):
+        speaker = speakers[rows.letters.utterance]
+        lags = letter_lags(rows.letters, {}, middle, speaker, plan.layout, recogniser, seed)
+        found.append(OffsetComparison(tuple(table), tuple(lags)))
+    path = None if isinstance(checkpoint, Recogniser) or checkpoint is None else Path(checkpoint)
+    identity = {"checkpoint": model_hash(recogniser, path), "corpus": corpus_sha256(speech)}
+    for place, folder, each in zip(alignments, out, found, strict=bool(out)):
+        settings = {"alignments": str(place), "most": most, "max_utterances": max_utterances}
+        with run_folder(folder, "offsets", settings, identity, seed=seed):
+            cells = [offset_csv_row(row) for row in each.rows]
+            write_csv(Path(folder) / "offset_table.csv", OFFSET_COLUMNS, cells)
+            write_lags(Path(folder) / "lags.csv", each.lags, "phone")
+    return found
+
+
+def letters_of(plan: Pass) -> Rows:
+    """What is written, and when it sounds: one forward pass."""
+    labelling = Labelling(plan, range(len(plan.utterances)))
     skipped: list[Skipped] = []
     for forward in forward_pass(
-        recogniser, utterances, layers=[INPUT], skipped=skipped, what="letters and their sounds"
+        *(plan.recogniser, plan.utterances),
+        layers=[INPUT],
+        batch_seconds=plan.batch_seconds,
+        skipped=skipped,
+        what="letters and their sounds",
     ):
         labelling.add(forward)
-    rows = all_rows(plan, [labelling.rows(skipped)])
-    middle = rows.sounds["spoken"]
-    table = offset_table(plan, rows, middle, seed, most=most)
-    if not table:
-        raise IntrospectError(f"no letter of two utterances has a sound in {alignments}")
-    speakers = np.array([str(record["speaker"]) for record in rows.utterances], object)
-    lags = letter_lags(
-        rows.letters, {}, middle, speakers[rows.letters.utterance], plan.layout, recogniser, seed
-    )
-    if out is not None:
-        path = None if isinstance(checkpoint, Recogniser) or checkpoint is None else Path(checkpoint)
-        identity = {"checkpoint": model_hash(recogniser, path), "corpus": corpus_sha256(speech)}
-        settings = {"alignments": str(alignments), "most": most, "max_utterances": max_utterances}
-        with run_folder(out, "offsets", settings, identity, seed=seed) as folder:
-            write_csv(folder / "offset_table.csv", OFFSET_COLUMNS, [offset_csv_row(row) for row in table])
-            write_lags(folder / "lags.csv", lags, "phone")
-    return OffsetComparison(tuple(table), tuple(lags))
+    return all_rows(plan, [labelling.rows(skipped)])
 
 
 def in_turn(utterances: Sequence[Utterance], most: int | None, seed: int) -> tuple[Utterance, ...]:

@@ -26,7 +26,13 @@ from asr_introspect.introspection.findings import Finding
 from asr_introspect.introspection.lags import Lag, lag
 from asr_introspect.introspection.moments import in_threads
 from asr_introspect.introspection.offset_findings import alignment_finding, trusted_finding
-from asr_introspect.introspection.offset_methods import CONTROLS, METHODS, Emitted, found_by_all
+from asr_introspect.introspection.offset_methods import (
+    CONTROLS,
+    METHODS,
+    Emitted,
+    at_times,
+    found_by_all,
+)
 from asr_introspect.introspection.offsets import position_seconds
 from asr_introspect.random import generator
 from asr_introspect.recogniser.alignment import align_targets
@@ -109,23 +115,47 @@ def offset_table(
     most
         About so many letters (:data:`MOST_LETTERS` if not given): utterances are drawn until they hold them.
     """
-    compared = _compared(rows, middle)
+    return offset_tables(plan, rows, {"": middle}, seed, methods, most)[""]
+
+
+def offset_tables(
+    plan: Pass,
+    rows: Rows,
+    middles: Mapping[str, np.ndarray],
+    seed: int,
+    methods: Sequence[str] = METHODS,
+    most: int | None = None,
+) -> dict[str, list[OffsetRow]]:
+    """:func:`offset_table` for several accounts of when letters sound, by their names, on the same letters.
+
+    Compared are letters whose sound all accounts know; only ``phone``, lags and spreads can differ.
+    """
+    accounts = list(middles)
+    compared = np.logical_and.reduce([_compared(rows, middle) for middle in middles.values()])
     numbers = _drawn(rows, compared, seed, MOST_LETTERS if most is None else most)
+    tables: dict[str, list[OffsetRow]] = {account: [] for account in accounts}
     if not numbers:
-        return []
-    parts = _found(plan, rows, compared, middle, numbers, seed)
+        return tables
+    parts = _found(plan, rows, compared, middles, numbers, seed)
     layout = {name: cone for name, cone in plan.layout.items() if cone.shifts}
-    table: list[OffsetRow] = []
-    for group in _groups(layout, len(methods), plan):
-        agreements = _agreements(plan, rows, parts, methods, group, seed)
+    placed = [each for method in methods for each in _accounts(method, accounts)]
+    for group in _groups(layout, len(placed), plan):
+        agreements = _agreements(plan, rows, parts, placed, group, seed)
         for layer, cone in group.items():
-            by_method = {method: agreements[method, layer] for method in methods}
-            own = [
-                _row(plan, rows, parts, cone, method, by_method, middle, int(compared.sum()), seed)
-                for method in methods
-            ]
-            table += _judged(own, seed)
-    return table
+            for account, middle in middles.items():
+                keys = {method: _accounts(method, [account])[0] for method in methods}
+                by_method = {method: agreements[key, layer] for method, key in keys.items()}
+                own = [
+                    _row(plan, rows, parts, cone, method, key, by_method, middle, int(compared.sum()), seed)
+                    for method, key in keys.items()
+                ]
+                tables[account] += _judged(own, seed)
+    return tables
+
+
+def _accounts(method: str, accounts: Sequence[str]) -> list[str]:
+    """A method under each account's name, where accounts differ in it."""
+    return [f"phone {account}".strip() for account in accounts] if method == "phone" else [method]
 
 
 def _compared(rows: Rows, middle: np.ndarray) -> np.ndarray:
@@ -172,10 +202,16 @@ def _forwards(
 
 
 def _found(
-    plan: Pass, rows: Rows, compared: np.ndarray, middle: np.ndarray, numbers: Sequence[int], seed: int
+    plan: Pass,
+    rows: Rows,
+    compared: np.ndarray,
+    middles: Mapping[str, np.ndarray],
+    numbers: Sequence[int],
+    seed: int,
 ) -> list[_Drawn]:
     """Where every method finds the compared letters of each drawn utterance, in the order given."""
     found: dict[int, _Drawn] = {}
+    layout = {name: cone for name, cone in plan.layout.items() if cone.shifts}
     for forward in _forwards(plan, rows, numbers, [INPUT], "offsets"):
         own = [
             np.flatnonzero(compared & (rows.letters.utterance == numbers[position]))
@@ -187,9 +223,12 @@ def _found(
             rows.letters.step[at],
             rows.letters.label[at],
             np.concatenate([_ctc_steps(plan, forward, i, rows, each) for i, each in enumerate(own)]),
-            middle[at],
+            next(iter(middles.values()))[at],
         )
         all_found = found_by_all(plan.recogniser, forward, letters, seed=seed)
+        for account, middle in middles.items():
+            (name,) = _accounts("phone", [account])
+            all_found[name] = at_times(middle[at], layout, plan.recogniser.features.frame_seconds)
         for item, position in enumerate(forward.positions):
             mine = letters.item == item
             found[position] = _Drawn(
@@ -271,6 +310,7 @@ def _row(
     parts: Sequence[_Drawn],
     cone: Cone,
     method: str,
+    key: str,
     agreements: Mapping[str, Agreement],
     middle: np.ndarray,
     of: int,
@@ -279,7 +319,7 @@ def _row(
     at = np.concatenate([each.letters for each in parts])
     utterance = np.repeat(np.arange(len(parts)), [len(each.letters) for each in parts])
     speakers = agreements[method].speakers
-    position = np.concatenate([each.found[method][cone.layer] for each in parts])
+    position = np.concatenate([each.found[key][cone.layer] for each in parts])
     seconds = position_seconds(position, cone, plan.recogniser.features.frame_seconds)
     moved = np.abs(position - cone.stride * rows.letters.step[at]).clip(max=cone.positions) / cone.positions
     unmoved = agreements.get("none")

@@ -5,7 +5,9 @@
 prints the offset tables and lags of run folders next to each other. A folder with these tables alone, without
 the rest of `introspect`, is made by
 
-    python recipes/librispeech/offsets.py --corpus CORPUS --alignments TEXTGRIDS [--checkpoint C] --out RUN
+    python recipes/librispeech/offsets.py --corpus CORPUS --alignments TEXTGRIDS --out RUN [--checkpoint C]
+
+With several alignments, each with its RUN, the same letters are measured against all of them.
 """
 
 from __future__ import annotations
@@ -28,9 +30,9 @@ def main() -> None:
     )
     parser.add_argument("runs", type=Path, nargs="*", metavar="RUN")
     parser.add_argument("--corpus", type=Path)
-    parser.add_argument("--alignments", type=Path)
+    parser.add_argument("--alignments", type=Path, nargs="+", default=[])
     parser.add_argument("--checkpoint", type=Path, default=None, help="the bundled reference if not given")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, nargs="+", default=[], metavar="RUN")
     parser.add_argument("--letters", type=int, default=MOST_LETTERS, help="about so many are compared")
     parser.add_argument("--max-utterances", type=int, default=None, help="drawn, one of each speaker in turn")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -38,8 +40,8 @@ def main() -> None:
     given = parser.parse_args()
     runs = list(given.runs)
     if given.corpus is not None:
-        if given.alignments is None or given.out is None:
-            parser.error("--corpus needs --alignments and --out")
+        if not given.alignments or len(given.alignments) != len(given.out):
+            parser.error("--corpus needs --alignments and for each of them a run to write: --out")
         torch.set_num_threads(given.threads)
         offsets(
             *(given.corpus, given.alignments, given.checkpoint, given.out),
@@ -47,7 +49,7 @@ def main() -> None:
             max_utterances=given.max_utterances,
             seed=given.seed,
         )
-        runs.append(given.out)
+        runs += given.out
     if not runs:
         parser.error("name a run, or --corpus, --alignments and --out")
     print(compared([str(run) for run in runs], [read_offset_table(run) for run in runs]))

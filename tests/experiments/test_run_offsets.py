@@ -13,10 +13,10 @@ import soundfile
 
 from asr_introspect.corpus.reading import read_corpus
 from asr_introspect.experiments import run_offsets
+from asr_introspect.experiments.offsets import in_turn, letters_of
 from asr_introspect.experiments.pass_plan import Pass
-from asr_introspect.experiments.pass_rows import Rows, all_rows
-from asr_introspect.experiments.profile_pass import streamed
-from asr_introspect.experiments.run_offsets import OFFSET_COLUMNS, offset_csv_row, offset_table
+from asr_introspect.experiments.pass_rows import Rows
+from asr_introspect.experiments.run_offsets import OFFSET_COLUMNS, offset_csv_row, offset_table, offset_tables
 from asr_introspect.experiments.run_tables import write_csv
 from asr_introspect.introspection.cones import cones
 from asr_introspect.introspection.evaluation import agreement, cut_windows
@@ -53,7 +53,7 @@ def passed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pass, Rows, np.nda
             heard = text(greedy(forward.logits[item, :, : int(forward.lengths[item])]), ours.symbols)
             utterances[position] = dataclasses.replace(utterances[position], text=heard)
     plan = Pass(ours, utterances, {}, batch_seconds=4.0)
-    rows = all_rows(plan, [part for _, part in streamed(plan, place / "work")])
+    rows = letters_of(plan)
     assert (rows.letters.right == 1).all()
     return plan, rows, ours.step_time(rows.letters.step) - LAG
 
@@ -133,6 +133,35 @@ def test_a_share_is_drawn_alike_from_all_speakers(passed: tuple[Pass, Rows, np.n
     assert whole.utterances == len(NAMES)
     assert few.of == whole.of > few.agreement.count
     assert np.isfinite(whole.agreement.explained.low)
+
+
+def test_two_accounts_of_the_sounds_are_measured_on_the_same_letters(
+    passed: tuple[Pass, Rows, np.ndarray],
+) -> None:
+    plan, rows, middle = passed
+    later = middle + 0.02
+    later[rows.letters.utterance == 1] = np.nan
+    both = offset_tables(plan, rows, {"one": middle, "two": later}, 0, ("gradient", "phone", "none"))
+    alone = offset_table(plan, rows, later, 0, ("gradient", "phone", "none"))
+    assert [offset_csv_row(row) for row in both["two"]] == [offset_csv_row(row) for row in alone]
+    for one, two in zip(both["one"], both["two"], strict=True):
+        assert (one.method, one.layer, one.of) == (two.method, two.layer, two.of)
+        if one.method == "phone":
+            assert abs(one.lag.median) <= 10
+            assert abs(two.lag.median) <= 10
+        else:
+            assert one.lag.median - two.lag.median == pytest.approx(20)
+            assert one.agreement.explained == two.agreement.explained
+
+
+def test_utterances_are_drawn_one_of_each_speaker_in_turn(passed: tuple[Pass, Rows, np.ndarray]) -> None:
+    plan, _, _ = passed
+    few = in_turn(plan.utterances, 2, seed=0)
+    assert {utterance.speaker for utterance in few} == {"1", "2"}
+    assert in_turn(plan.utterances, 2, seed=0) == few
+    assert in_turn(plan.utterances, None, seed=0) == tuple(plan.utterances)
+    names = [utterance.name for utterance in in_turn(plan.utterances, 3, seed=1)]
+    assert names == sorted(names)
 
 
 def test_without_sounds_there_is_no_table(passed: tuple[Pass, Rows, np.ndarray], tmp_path: Path) -> None:
