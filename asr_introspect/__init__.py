@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from asr_introspect.introspection.clusters import class_evidence
     from asr_introspect.introspection.lags import lag
+    from asr_introspect.introspection.profiles import time_independent
     from asr_introspect.introspection.runs import (
         kinds_of_profiles,
         read_clusters,
@@ -87,6 +88,7 @@ __all__ = [
     "report",
     "spoken",
     "subtract_average",
+    "time_independent",
     "train",
     "transcribe",
     "windows",
@@ -128,6 +130,7 @@ _HOMES = {
     "report": "experiments.report",
     "spoken": "introspection.array_instances",
     "subtract_average": "introspection.arrays",
+    "time_independent": "introspection.profiles",
     "train": "experiments.train",
     "transcribe": "experiments.transcribe",
     "windows": "introspection.arrays",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import h5py
 import numpy as np
@@ -17,6 +17,7 @@ from asr_introspect.introspection.moments import Moments
 from asr_introspect.recogniser.symbols import LETTERS
 
 Average = Literal["groups", "counts", "none"]
+Reduction = Literal["mean", "maximum", "sorted"]
 
 MINIMUM = 10
 """Groups with fewer instances are left out of profiles, and listed."""
@@ -195,6 +196,54 @@ def averaged(
     summed = (np.where(weights > 0, chosen, 0.0) * weights).sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where(total > 0, summed / total, np.nan))
+
+
+def time_independent(profile: xarray.Dataset, reduction: Reduction) -> xarray.Dataset:
+    """Profiles without the order of time: per group and channel one number, or numbers sorted by size.
+
+    Take the average over groups off afterwards: a difference of maxima is not the maximum of differences.
+
+    Parameters
+    ----------
+    profile
+        ``count`` (group, position) and ``mean`` (group, channel, position), as read with ``average="none"``.
+    reduction
+        ``mean`` and ``maximum`` over the positions that have instances, or all of them ``sorted``, the
+        largest first. *(choice)* It is taken of the group's mean window: that of each window needs the
+        windows themselves, which a pass does not keep. For the mean both are the same where no position is
+        missing; the maximum of a mean window is at most the mean of the windows' maxima.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``count`` and ``mean`` with the same axes, so that averages, distances and clusterings take it;
+        ``position`` is 0, or the rank.
+
+    Raises
+    ------
+    UsageError
+        There is no such reduction.
+    """
+    if reduction not in get_args(Reduction):
+        raise unknown_name("reduction", reduction, get_args(Reduction))
+    data = profile[["count", "mean"]].transpose("group", ..., "position")
+    known = data["count"] > 0
+    means = data["mean"].where(known)
+    if reduction == "sorted":
+        ranks = np.arange(data.sizes["position"])
+        values = -np.sort(-means.values, axis=-1)  # missing ones last
+        present = ranks < known.sum("position").values[:, None]
+        count = np.where(present, data["count"].max("position").values[:, None], 0)
+    else:
+        ranks = np.arange(1)
+        reduced = means.mean("position") if reduction == "mean" else means.max("position")
+        values = reduced.values[..., None]
+        count = data["count"].max("position").values[:, None]
+    return xarray.Dataset(
+        {"count": (("group", "position"), count), "mean": (("group", "channel", "position"), values)},
+        coords={"group": data["group"], "channel": data["channel"], "position": ranks},
+        attrs={**profile.attrs, "reduction": reduction},
+    )
 
 
 def in_statistics(groups: Sequence[str], labels: str) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import xarray
 
 from asr_introspect.errors import IntrospectError, UsageError
 from asr_introspect.introspection.cones import Cone
@@ -19,6 +20,7 @@ from asr_introspect.introspection.profiles import (
     layers_of,
     read_exact,
     read_profiles,
+    time_independent,
     write_moments,
 )
 from asr_introspect.recogniser.symbols import PHONEMES
@@ -120,3 +122,42 @@ def test_every_phone_has_its_classes() -> None:
     ]
     with pytest.raises(UsageError, match="did you mean 'manner'"):
         phone_class("AA", "maner")
+
+
+def test_time_independent_profiles(stored: Path) -> None:
+    data = read_profiles(stored, KEY, "layer9", average="none")
+    data["count"][1, 0] = 0  # as if B had never reached the first position
+    means = data["mean"].values
+    for reduction in ("mean", "maximum", "sorted"):
+        found = time_independent(data, reduction)
+        assert found.attrs["reduction"] == reduction
+        assert found["mean"].dims == ("group", "channel", "position")
+        for group, channel in np.ndindex(4, 3):
+            own = [float(means[group, channel, p]) for p in range(5) if (group, p) != (1, 0)]
+            wanted = {"mean": [sum(own) / len(own)], "maximum": [max(own)], "sorted": sorted(own)[::-1]}[
+                reduction
+            ]
+            values = found["mean"].values[group, channel]
+            np.testing.assert_allclose(values[: len(own)], wanted, rtol=1e-6)
+            assert np.isnan(values[len(wanted) :]).all()
+        assert found["count"].values.max(1).tolist() == data["count"].values.max(1).tolist()
+    assert time_independent(data, "sorted")["count"].values[1].tolist()[-1] == 0
+    with pytest.raises(UsageError, match="maximum"):
+        time_independent(data, "maximun")  # type: ignore[arg-type]
+
+
+def test_the_mean_over_positions_is_that_of_the_windows() -> None:
+    """From moments alone: the mean of each window's mean, where no position is missing."""
+    random = np.random.default_rng(2)
+    rows = random.normal(size=(300, 4))
+    at = random.integers(2, 297, 50)
+    batch = Activations(rows.T[None].copy(), np.array([300]))
+    windows = WindowSet(("A",), np.zeros_like(at), np.zeros_like(at), at, np.zeros_like(at))
+    (found,) = window_moments([batch], [windows], CONE.first, CONE.positions)
+    axes = ("group", "channel", "position")
+    data = xarray.Dataset({"mean": (axes, found.means()), "count": (("group", "position"), found.count)})
+    data = data.assign_coords(group=["A"], channel=range(4), position=range(-2, 3))
+    cut = np.stack([rows[position - 2 : position + 3].mean(0) for position in at])
+    np.testing.assert_allclose(
+        time_independent(data, "mean")["mean"].values[0, :, 0], cut.mean(0), rtol=1e-12
+    )
