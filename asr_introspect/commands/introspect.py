@@ -90,6 +90,14 @@ def introspect(
             "space: 0.8 GB for an hour of speech, at most that."
         ),
     ] = True,
+    weights: Annotated[
+        list[Literal["gradient", "gradient-activation", "relevance"]] | None,
+        Parameter(
+            help="Also make saliency-adjusted profiles of emitted letters: activation times the size of its "
+            "gradient, gradient times activation, LRP relevance, each normalised per letter. The first two "
+            "together take as long as finding where letters lie, the third a little longer."
+        ),
+    ] = None,
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> None:
     """Look inside a recogniser with a corpus: the main job, from speech to report.
@@ -121,6 +129,7 @@ def introspect(
             labels=labels or (),
             tables=table or (),
             sketches=sketches,
+            weights=weights or (),
         )
     )
 

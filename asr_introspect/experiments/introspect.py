@@ -24,6 +24,7 @@ from asr_introspect.experiments import (
     run_patterns,
     run_profiles,
     run_relevance,
+    run_splits,
     run_tables,
 )
 from asr_introspect.experiments.gathered import Gathered
@@ -37,6 +38,7 @@ from asr_introspect.experiments.report import report
 from asr_introspect.experiments.run_tables import corpus_record, model_record
 from asr_introspect.files import read_json, run_folder, write_json
 from asr_introspect.introspection.findings import Finding
+from asr_introspect.introspection.saliency import WEIGHTS
 from asr_introspect.recogniser.checkpoint import Recogniser
 from asr_introspect.recogniser.passes import Spectrograms
 from asr_introspect.resources import bundled
@@ -48,6 +50,7 @@ PARTS: tuple[Callable[[Gathered], list[Finding]], ...] = (
     run_profiles.part,
     run_clusters.part,
     run_patterns.part,
+    run_splits.part,
     run_relevance.part,
 )
 """What is made of a pass, in this order: each writes its files to the run folder and returns its findings."""
@@ -85,6 +88,7 @@ def introspect(
     labels: Sequence[str] = (),
     tables: Sequence[Path | str] = (),
     sketches: bool = True,
+    weights: Sequence[str] = (),
     spectrograms: Spectrograms | None = None,
     argv: Sequence[str] | None = None,
 ) -> Introspection:
@@ -125,6 +129,10 @@ def introspect(
         profiles have its name.
     sketches
         Keep a sketch of each instance: cross-validated distances, nulls and intervals are made from them.
+    weights
+        Saliency-adjusted profiles of emitted letters beside those of plain activations: ``gradient``,
+        ``gradient-activation``, ``relevance`` (see :mod:`~asr_introspect.introspection.saliency`). The first
+        two together take as long as the offsets, the third a little longer.
     spectrograms
         Where inputs come from in place of sound, by the utterance's place in the corpus.
 
@@ -137,7 +145,7 @@ def introspect(
     recogniser = as_recogniser(checkpoint, device)
     speech = as_corpus(corpus, max_utterances)
     skipped = list(speech.skipped)
-    asked = checked_labels(recogniser, labels)
+    asked, weighted = checked_labels(recogniser, labels), checked_weights(weights)
     listed = read_label_tables(tables, speech.utterances)
     skipped += [each for table in listed for each in table.skipped]
     source = phone_source(corpus, alignments, lexicon, of_shard=shard is not None)
@@ -159,6 +167,7 @@ def introspect(
         "labels": list(asked),
         "tables": {str(table.path): table.sha256 for table in listed},
         "sketches": sketches,
+        "weights": list(weighted),
     }
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="asr-introspect-"))
     numbered, split = checked_shard(shard), checked_splits(splits)
@@ -175,6 +184,7 @@ def introspect(
             shard=numbered,
             splits=split,
             sketch_seed=seed if sketches else None,
+            weights=weighted,
             more_labels=asked,
             tables=listed,
         )
@@ -237,6 +247,14 @@ def checked_splits(splits: Sequence[str]) -> tuple[str, ...]:
         if split not in SPLITS:
             raise unknown_name("split", split, SPLITS)
     return tuple(dict.fromkeys(splits))
+
+
+def checked_weights(weights: Sequence[str]) -> tuple[str, ...]:
+    """The weights, each once, if they are known."""
+    for weight in weights:
+        if weight not in WEIGHTS:
+            raise unknown_name("weight", weight, WEIGHTS)
+    return tuple(dict.fromkeys(weights))
 
 
 def checked_shard(shard: tuple[int, int] | None) -> tuple[int, int]:

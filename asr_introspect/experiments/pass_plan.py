@@ -56,6 +56,9 @@ class Pass:
     splits
         What groups are also split by (:data:`~experiments.pass_groups.SPLITS`): for letter C and ``right``
         there are then also ``C|right`` and ``C|wrong``.
+    weights
+        The saliency-adjusted profiles of emitted letters that are also made
+        (:data:`~introspection.saliency.WEIGHTS`); of whole groups, not of their parts.
     more_labels, tables
         Further sets of labels (:data:`MORE_LABELS`), and a user's own.
     sketch_seed
@@ -73,6 +76,7 @@ class Pass:
     shard: tuple[int, int] = (1, 1)
     splits: tuple[str, ...] = ()
     sketch_seed: int | None = None
+    weights: tuple[str, ...] = ()
     more_labels: tuple[str, ...] = ()
     tables: tuple[LabelTable, ...] = ()
 
@@ -171,7 +175,14 @@ class Pass:
     def keys(self) -> tuple[Key, ...]:
         """The profiles that are made."""
         first = (LETTERS_GRADIENT,) if self.gradient else ()
-        return (*first, *(Key(name, "none") for name, each in self.sets.items() if each.labels))
+        plain = (Key(name, "none") for name, each in self.sets.items() if each.labels)
+        return (*first, *plain, *self.weighted)
+
+    @property
+    def weighted(self) -> tuple[Key, ...]:
+        """Those of them that are saliency-adjusted: letters where their gradients say, if these are known."""
+        offset = (LETTERS_GRADIENT if self.gradient else LETTERS_NONE).offset
+        return tuple(Key(LETTERS_NONE.labels, offset, weight) for weight in self.weights)
 
     @functools.cached_property
     def slices(self) -> list[range]:

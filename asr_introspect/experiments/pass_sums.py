@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -24,6 +25,7 @@ from asr_introspect.introspection.moments import (
     window_moments,
 )
 from asr_introspect.introspection.profiles import Key, read_exact, write_moments
+from asr_introspect.introspection.saliency import SaliencySums
 from asr_introspect.recogniser.network import LAYERS
 from asr_introspect.recogniser.passes import INPUT, Forward
 
@@ -46,7 +48,7 @@ class SliceSums:
 
     Activations of layers whose windows overlap are kept until the slice is through, half a megabyte for a
     second of speech: a layer's sums over hundreds of groups are then in memory for that layer alone. Layers
-    whose windows are one position are summed at once.
+    whose windows are one position are summed at once, and so are windows weighted by saliency.
     """
 
     def __init__(self, plan: Pass) -> None:
@@ -54,6 +56,7 @@ class SliceSums:
         self.batches: dict[str, list[Activations]] = {layer: [] for layer in plan.layout}
         self.windows: dict[str, dict[Key, list[WindowSet]]] = {layer: {} for layer in plan.layout}
         self.summed: dict[str, dict[Key, Moments]] = {}
+        self.saliency = SaliencySums(plan.recogniser, plan.letters, plan.weights, plan.layout)
 
     def add(self, forward: Forward, windows: Sequence[Windows]) -> None:
         """Adds the windows of a batch, and of the parts of their groups."""
@@ -73,10 +76,20 @@ class SliceSums:
                 )
                 self.windows[layer].setdefault(some.key, []).append(own)
             if not cone.shifts:
-                self.summed[layer] = self.moments(layer)
+                self.summed[layer] = self._windows_summed(layer)
+        for some in windows:
+            if some.key in {replace(key, weight="activation") for key in self.plan.weighted}:
+                step = some.positions[LAYERS[-1]]
+                self.saliency.add(forward, some.item, step, some.label, some.positions)
 
     def moments(self, layer: str) -> dict[Key, Moments]:
-        """The moments of all profiles at a layer; its activations are forgotten."""
+        """The moments of all profiles at a layer; what they were made of is forgotten."""
+        weighted = {key: self.saliency.moments(key.weight, layer) for key in self.plan.weighted}
+        known = {key: moments for key, moments in weighted.items() if moments is not None}
+        return {**self._windows_summed(layer), **known}
+
+    def _windows_summed(self, layer: str) -> dict[Key, Moments]:
+        """The moments of windows of plain activations at a layer; the activations are forgotten."""
         before = self.summed.pop(layer, {})
         batches, windows = self.batches[layer], self.windows[layer]
         self.batches[layer], self.windows[layer] = [], {}

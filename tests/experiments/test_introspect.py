@@ -18,7 +18,7 @@ from asr_introspect.corpus.alignments import Alignment, write_textgrid
 from asr_introspect.corpus.reading import read_corpus
 from asr_introspect.corpus.records import Segment
 from asr_introspect.errors import IntrospectError, UsageError
-from asr_introspect.experiments import pass_plan, profile_pass, run_clusters
+from asr_introspect.experiments import pass_plan, profile_pass, run_clusters, run_splits
 from asr_introspect.experiments.introspect import introspect
 from asr_introspect.introspection import profiles
 from asr_introspect.introspection.cones import cones
@@ -67,6 +67,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pass_plan, "SLICE_SECONDS", 1.5)
     monkeypatch.setattr(profiles, "MINIMUM", 2)
     monkeypatch.setattr(run_clusters, "ENOUGH", 2)
+    monkeypatch.setattr(run_splits, "ENOUGH", 3)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -391,6 +392,7 @@ def test_splits_add_up_to_their_group(speech: Path, tmp_path: Path) -> None:
 EVERY: dict[str, Any] = {
     "splits": ["right", "speaker", "sex", "next", "previous", "phone", "stress"],
     "labels": ["letters-aligned", "phonemes-stressed"],
+    "weights": ["gradient", "gradient-activation", "relevance"],
 }
 """All that can be asked for at once."""
 
@@ -453,6 +455,22 @@ def test_aligned_letters_and_a_users_labels(speech: Path, tmp_path: Path) -> Non
         assert "once (1)" in list(file["my labels/none/activation/layer9"].attrs["left_out"])
     with h5py.File(run / "clusters.h5") as file:
         assert list(file["my labels/none/activation/layer9"].attrs["groups"]) == ["x", "y", "z"]
+
+
+def test_parts_of_groups_are_those_of_the_instances(speech: Path, tmp_path: Path) -> None:
+    """Counts of the pairs of parts against the instances themselves; a net of noise shows no difference."""
+    found = introspect(speech, tiny_checkpoint(tmp_path), tmp_path / "run", splits=["right", "sex", "stress"])
+    rows = table(tmp_path / "run" / "splits.csv")
+    assert {(row["labels"], row["split"]) for row in rows} >= {("letters", "right")}
+    letters = [row for row in table(tmp_path / "run" / "instances.csv") if row["kind"] == "letter"]
+    for pair in table(tmp_path / "run" / "split_pairs.csv"):
+        if pair["split"] == "right":
+            own = [row["right"] for row in letters if row["label"] == pair["group"]]
+            counts = {pair["first"]: int(pair["first_count"]), pair["second"]: int(pair["second_count"])}
+            assert counts == {"right": own.count("1"), "wrong": own.count("0")}
+    assert any(finding.id == "split-letters-right" for finding in found.findings)
+    introspect(speech, tiny_checkpoint(tmp_path), tmp_path / "none", sketches=False, splits=["right"])
+    assert table(tmp_path / "none" / "splits.csv") == []
 
 
 def test_labels_that_cannot_be_had(make_corpus: CorpusMaker, speech: Path, tmp_path: Path) -> None:
