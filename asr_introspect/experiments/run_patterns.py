@@ -188,7 +188,10 @@ def second_pass(
 def _threshold(
     own: PatternSet, held: Sequence[UtteranceWindows], first: int, positions: int, seed: int
 ) -> Thresholds:
-    """The thresholds of the labels; parts of them have none."""
+    """The thresholds of the labels; parts of them have none, nor have labels of which none is frequent."""
+    if not held:
+        none = np.full(len(own.moments.groups), np.nan)
+        return Thresholds(none, none, DRAWS, 0, 0)
     found = rotation_thresholds(
         held, own.inside, first, positions, draws=DRAWS, seed=seed, threads=torch.get_num_threads()
     )

@@ -77,6 +77,42 @@ def test_wrong_calls(capsys: pytest.CaptureFixture[str], make_corpus: Maker, tmp
         assert "CUDA" in err
 
 
+def test_tables_and_labels_that_do_not_work(
+    capsys: pytest.CaptureFixture[str], make_corpus: Maker, tmp_path: Path
+) -> None:
+    """One line that names the file and what is wrong; nothing is left in the folder."""
+    out = tmp_path / "run"
+    given = (
+        "introspect",
+        "--checkpoint",
+        tiny_checkpoint(tmp_path),
+        "--corpus",
+        make_corpus(TEXTS),
+        "--out",
+        out,
+    )
+    wrong = tmp_path / "breath.csv"
+    wrong.write_text("who,when\n1-1-0000,0.1\n")
+    named = tmp_path / "letters.csv"
+    named.write_text("utterance,time,label\n1-1-0000,0.1,in\n")
+    for code, message, *call in (
+        (1, "breath.csv has no column utterance or time or label", "--table", wrong),
+        (1, "cannot read", "--table", tmp_path / "missing.csv"),
+        (2, "a table cannot be called 'letters'", "--table", named),
+        (2, "", "--labels", "letters-alined"),
+        (2, "", "--splits", "gender"),
+        (1, "phone cannot be had without phone alignments", "--splits", "phone", "right"),
+        (1, "phonemes-stressed cannot be had", "--labels", "phonemes-stressed", "letters-aligned"),
+    ):
+        found, _, err = run(capsys, *given, *call)
+        assert found == code, (call, err)
+        assert message in err
+        if message:
+            assert len(err.strip().splitlines()[-1]) < 300
+            assert "Traceback" not in err
+    assert not (out / "run.json").exists()
+
+
 @pytest.mark.speech
 def test_killed_and_gone_on_with(make_corpus: Maker, tmp_path: Path) -> None:
     """A kill in the middle of the pass: the next call ends with what an undisturbed one has."""
