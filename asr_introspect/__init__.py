@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from asr_introspect.experiments.attribute_corpus import attribute_corpus
     from asr_introspect.experiments.demo import demo
     from asr_introspect.experiments.evaluate import evaluate
+    from asr_introspect.experiments.evaluate_phonemes import evaluate_phonemes
     from asr_introspect.experiments.introspect import introspect
     from asr_introspect.experiments.merge import merge
     from asr_introspect.experiments.report import report
@@ -66,6 +67,7 @@ __all__ = [
     "distances",
     "emitted",
     "evaluate",
+    "evaluate_phonemes",
     "forward",
     "introspect",
     "kinds_of_profiles",
@@ -108,6 +110,7 @@ _HOMES = {
     "distances": "introspection.arrays",
     "emitted": "introspection.array_instances",
     "evaluate": "experiments.evaluate",
+    "evaluate_phonemes": "experiments.evaluate_phonemes",
     "forward": "introspection.arrays",
     "introspect": "experiments.introspect",
     "kinds_of_profiles": "introspection.runs",

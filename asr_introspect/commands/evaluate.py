@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,9 +23,11 @@ from asr_introspect.commands.common import (
 from asr_introspect.corpus.skipped import say_skipped
 from asr_introspect.experiments.evaluate import Evaluation
 from asr_introspect.experiments.evaluate import evaluate as evaluate_corpus
+from asr_introspect.experiments.evaluate_phonemes import PhonemeEvaluation, evaluate_phonemes
 from asr_introspect.progress import printable
 from asr_introspect.recogniser.beam import BeamConfig
 from asr_introspect.recogniser.scoring import ErrorRate
+from asr_introspect.resources import checkpoint_or_reference
 
 
 def evaluate(
@@ -37,6 +40,10 @@ def evaluate(
     device: Device = "auto",
     seed: Seed = 0,
     max_utterances: MaxUtterances = None,
+    alignments: Annotated[
+        Path | None,
+        Parameter(help="For a phoneme net: the phone alignments that it is scored against."),
+    ] = None,
     out: Annotated[
         Path | None, Parameter(help="Write a CSV with each utterance's hypothesis and edits to this file.")
     ] = None,
@@ -50,10 +57,26 @@ def evaluate(
     more the interval is over speakers; with fewer it is over utterances within speakers, and holds for these
     speakers only.
 
+    With --alignments, the phoneme error of a phoneme net against their phones, stress stripped, greedy.
+
     --decoder beam --language-model letters.arpa shows what a language model adds to the recogniser alone.
 
     Example: asr-introspect evaluate --corpus LibriSpeech/dev-clean
     """
+    if alignments is not None:
+        scored = evaluate_phonemes(
+            corpus,
+            checkpoint_or_reference(checkpoint),
+            alignments,
+            device=device,
+            seed=seed,
+            max_utterances=max_utterances,
+            out=out,
+        )
+        say_skipped(scored.skipped)
+        print(phoneme_table(scored))
+        print(json.dumps(scored.summary(), ensure_ascii=False, allow_nan=False))
+        return
     found = evaluate_corpus(
         corpus,
         checkpoint,
@@ -86,13 +109,29 @@ def table(found: Evaluation) -> str:
     ]
     total = (str(len(found.utterances)), f"{found.seconds:.0f}")
     rows.append(("all", "", *total, _percent(found.letter_error), _percent(found.word_error)))
-    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
-    left = (str.ljust, str.ljust, str.rjust, str.rjust, str.ljust, str.ljust)
-    lines = (
-        "  ".join(align(cell, width) for align, cell, width in zip(left, row, widths, strict=True)).rstrip()
-        for row in (heads, *rows)
-    )
-    return "\n".join(lines)
+    return _aligned((heads, *rows), 2)
+
+
+def phoneme_table(found: PhonemeEvaluation) -> str:
+    """A row per speaker and one for all; rates in percent with their intervals."""
+    heads = ("speaker", "phonemes", "phoneme error %")
+    rows = [
+        (printable(name) or "(unnamed)", str(rate.length), _percent(rate))
+        for name, rate in (*found.speakers.items(), ("all", found.phoneme_error))
+    ]
+    return _aligned((heads, *rows), 1)
+
+
+def _aligned(rows: Sequence[tuple[str, ...]], names: int) -> str:
+    """Rows as text in columns: ``names`` columns to the left, counts to the right, rates to the left."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    rates = [column for column, head in enumerate(rows[0]) if head.endswith("%")]
+
+    def cell(column: int, text: str) -> str:
+        left = column < names or column in rates
+        return text.ljust(widths[column]) if left else text.rjust(widths[column])
+
+    return "\n".join("  ".join(cell(i, text) for i, text in enumerate(row)).rstrip() for row in rows)
 
 
 def _percent(rate: ErrorRate) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from asr_introspect.recogniser.beam import BeamConfig, choose_decoder
 from asr_introspect.recogniser.checkpoint import Recogniser
 from asr_introspect.recogniser.decoding import text
 from asr_introspect.recogniser.passes import forward_pass
-from asr_introspect.recogniser.scoring import ENOUGH_SPEAKERS, ErrorRate, edit_distance, error_rate
+from asr_introspect.recogniser.scoring import ErrorRate, edit_distance, error_rate, interval_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +66,15 @@ class Evaluation:
 
     def summary(self) -> dict[str, Any]:
         """The figures as JSON: rates are fractions; an interval that cannot be had is None."""
-        over = "speakers" if len(self.speakers) >= ENOUGH_SPEAKERS else "utterances within speakers"
         return {
             "utterances": len(self.utterances),
             "seconds": round(self.seconds, 3),
             "speakers": len(self.speakers),
             "letter_error_rate": self.letter_error.rate,
-            "letter_error_interval": _interval(self.letter_error),
+            "letter_error_interval": self.letter_error.interval,
             "word_error_rate": self.word_error.rate,
-            "word_error_interval": _interval(self.word_error),
-            "interval": f"95 % bootstrap over {over}",
+            "word_error_interval": self.word_error.interval,
+            "interval": f"95 % bootstrap over {interval_name(len(self.speakers))}",
             "letter_edits": self.letter_error.edits,
             "letters": self.letter_error.length,
             "word_edits": self.word_error.edits,
@@ -85,10 +83,6 @@ class Evaluation:
             "checkpoint": self.checkpoint,
             **self.decoding,
         }
-
-
-def _interval(rate: ErrorRate) -> list[float] | None:
-    return None if math.isnan(rate.low) else [rate.low, rate.high]
 
 
 def evaluate(
@@ -125,7 +119,10 @@ def evaluate(
     """
     recogniser = as_recogniser(checkpoint, device)
     if not recogniser.symbols.spells_text:
-        raise IntrospectError("the recogniser's symbols are not letters: it has no letter and word error")
+        raise IntrospectError(
+            "the recogniser's symbols are not letters: it has no letter and word error; "
+            "--alignments gives the phonemes that it is scored against"
+        )
     decode = choose_decoder(recogniser.symbols, decoder, language_model, beam)
     speech = as_corpus(corpus, max_utterances)
     skipped = list(speech.skipped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,16 @@ class ErrorRate:
     rate: float
     low: float
     high: float
+
+    @property
+    def interval(self) -> list[float] | None:
+        """The interval's ends; None where it cannot be had."""
+        return None if math.isnan(self.low) else [self.low, self.high]
+
+
+def interval_name(speakers: int) -> str:
+    """What intervals are drawn over with so many speakers."""
+    return "speakers" if speakers >= ENOUGH_SPEAKERS else "utterances within speakers"
 
 
 def edit_distance(hypothesis: Symbols, reference: Symbols) -> int:
