@@ -34,13 +34,19 @@ def significance_finding(shares: Mapping[str, float], draws: int) -> Finding:
         )
     else:
         largest = sorted(beyond, key=lambda name: -beyond[name])[:3]
-        named = ", ".join(f"{name} ({100 * beyond[name]:.0f} %)" for name in largest)
+        named = ", ".join(f"{name} ({_percent(beyond[name])})" for name in largest)
         without = f" None in {', '.join(rest)}." if rest else ""
         sentence = (
-            f"Of a letter's pattern {100 * float(np.median(values)):.1f} % of the cells (median over "
+            f"Of a letter's pattern {_percent(float(np.median(values)))} of the cells (median over "
             f"{len(shares)} letters) exceed {against}; most in {named}.{without}"
         )
     return Finding(
         *("pattern-significance", sentence, float(np.median(values)), math.nan, math.nan, 0.0),
         *("share of cells", real),
     )
+
+
+def _percent(share: float) -> str:
+    if 0 < share < 0.0005:
+        return "under 0.1 %"
+    return f"{100 * share:.{0 if share >= 0.0995 or share == 0 else 1}f} %"

@@ -29,8 +29,10 @@ from asr_introspect.random import generator
 DRAWS = 1000
 QUANTILE = 0.95
 MOST_INSTANCES = 10_000
-ROTATIONS = 64
-"""Of how many rotations an utterance's are drawn."""
+ROTATIONS = 16
+"""Of how many rotations an utterance's are drawn: spread evenly over its length from a random start."""
+BLOCK, BANDS = 32, 128
+"""Draws and bands computed together: what they add up to stays in a second cache of 2 MB."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _drawn(instances: int, draws: int, random: np.random.Generator) -> np.ndarra
     size = max(instances, 1)
     if size <= ROTATIONS:
         return random.integers(0, size, draws)
-    some = random.choice(size, ROTATIONS, replace=False)
+    some = (random.integers(0, size) + np.arange(ROTATIONS) * size // ROTATIONS) % size
     return np.asarray(some[random.integers(0, ROTATIONS, draws)])
 
 
@@ -242,16 +244,21 @@ def _position_drawn(
     """Raises ``largest`` ``(D, G)`` to the squared statistics of one position of the windows."""
     begin, low, high = table.windows
     valid = np.flatnonzero((low <= position) & (position < high))
-    some = np.ascontiguousarray(table.rows[begin[valid] + position])
-    sums = np.zeros((int(table.base[-1]), table.rows.shape[1]), np.float32)
-    count = np.zeros(len(sums), np.float32)
-    _add_rotations(
-        *(some, valid, np.searchsorted(valid, table.bounds), table.bounds, table.slot),
-        *(table.turned, table.turned_at, table.held_at, table.base, sums, count),
-    )
-    _take_largest(
-        *(sums, count, table.base, table.picked, table.held, table.held_at, inside, alike, largest),
-    )
+    within = begin[valid] + position
+    for band in range(0, table.rows.shape[1], BANDS):
+        some = np.ascontiguousarray(table.rows[within, band : band + BANDS])
+        sums = np.zeros((int(table.base[-1]), some.shape[1]), np.float32)
+        count = np.zeros(len(sums), np.float32)
+        _add_rotations(
+            *(some, valid, np.searchsorted(valid, table.bounds), table.bounds, table.slot),
+            *(table.turned, table.turned_at, table.held_at, table.base, sums, count),
+        )
+        for draw in range(0, len(largest), BLOCK):
+            block = slice(draw, draw + BLOCK)
+            _take_largest(
+                *(sums, count, table.base, table.picked[block], table.held, table.held_at),
+                *(inside, alike, largest[block]),
+            )
 
 
 def _rotations_added(
@@ -298,87 +305,92 @@ def _largest_taken(
     alike: bool,
     largest: np.ndarray,
 ) -> None:
-    """The statistics of all draws at one position; all in float32, which is the type of a plain number here
-    only if it is written so.
+    """The statistics of a block of draws at one position, utterance by utterance, so that sums of rotations
+    and of draws stay in the second cache. All in float32, the type of a plain number only if written so.
     """
     draws, utterances = picked.shape
     groups, channels = len(inside), sums.shape[1]
     one, two, smallest = np.float32(1), np.float32(2), np.float32(1e-20)
-    mean = np.zeros((groups, channels), np.float32)
+    mean = np.zeros((draws, groups, channels), np.float32)
     squares, crossed = np.zeros_like(mean), np.zeros_like(mean)
-    deviation = np.zeros_like(mean)
-    average = np.zeros(channels, np.float32)
-    shared, grand = np.zeros_like(average), np.zeros_like(average)
-    total, share = np.zeros(groups, np.float32), np.zeros(groups, np.float32)
-    holders = np.zeros(groups, np.int64)
-    for draw in range(draws):
-        mean[:], squares[:], crossed[:] = 0, 0, 0
-        shared[:], grand[:], total[:], holders[:] = 0, 0, 0, 0
-        for utterance in range(utterances):
-            first = held_at[utterance]
-            many = held_at[utterance + 1] - first
+    shared, grand = np.zeros((draws, channels), np.float32), np.zeros((draws, channels), np.float32)
+    total, share = np.zeros((draws, groups), np.float32), np.zeros((draws, groups), np.float32)
+    holders = np.zeros((draws, groups), np.int64)
+    deviation, average = np.zeros((groups, channels), np.float32), np.zeros(channels, np.float32)
+    # `average`: the deviation of the average over groups; at the end each channel's error, then statistic.
+    for utterance in range(utterances):
+        first = held_at[utterance]
+        many = held_at[utterance + 1] - first
+        for draw in range(draws):
             at = base[utterance] + picked[draw, utterance] * many
             for k in range(many):
                 if count[at + k] > 0:
                     group = held[first + k]
-                    total[group] += count[at + k]
-                    holders[group] += 1
-                    own, row = mean[group], sums[at + k]
+                    total[draw, group] += count[at + k]
+                    holders[draw, group] += 1
+                    own, row = mean[draw, group], sums[at + k]
                     for channel in range(channels):
                         own[channel] += row[channel]
+    for draw in range(draws):
         within, groups_within = np.float32(0), np.float32(0)
         for group in range(groups):
-            if inside[group] and total[group] > 0:
-                within += total[group]
+            if inside[group] and total[draw, group] > 0:
+                within += total[draw, group]
                 groups_within += one
         for group in range(groups):
-            share[group] = 0
-            if total[group] > 0:
-                part = one / total[group]
-                own = mean[group]
+            number = total[draw, group]
+            if number > 0:
+                own, part = mean[draw, group], one / number
                 for channel in range(channels):
                     own[channel] *= part
                 if inside[group]:
                     # What one deviation from the group's mean adds to the average over groups.
-                    share[group] = one / (groups_within * total[group]) if alike else one / within
-                    weight = share[group] * total[group]
+                    share[draw, group] = one / (groups_within * number) if alike else one / within
+                    weight, whole = share[draw, group] * number, grand[draw]
                     for channel in range(channels):
-                        grand[channel] += weight * own[channel]
-        for utterance in range(utterances):
-            first = held_at[utterance]
-            many = held_at[utterance + 1] - first
+                        whole[channel] += weight * own[channel]
+    for utterance in range(utterances):
+        first = held_at[utterance]
+        many = held_at[utterance + 1] - first
+        for draw in range(draws):
             at = base[utterance] + picked[draw, utterance] * many
             average[:] = 0
             for k in range(many):
                 number = count[at + k]
                 if number > 0:
                     group = held[first + k]
-                    weight = share[group]
-                    own, row, square, middle = deviation[k], sums[at + k], squares[group], mean[group]
+                    weight = share[draw, group]
+                    own, row = deviation[k], sums[at + k]
+                    square, middle = squares[draw, group], mean[draw, group]
+                    # Two loops: a compiler does not vectorise one over five arrays that might overlap.
                     for channel in range(channels):
-                        value = row[channel] - number * middle[channel]
-                        own[channel] = value
-                        square[channel] += value * value
-                        average[channel] += weight * value
+                        own[channel] = row[channel] - number * middle[channel]
+                    for channel in range(channels):
+                        square[channel] += own[channel] * own[channel]
+                        average[channel] += weight * own[channel]
+            both = shared[draw]
             for channel in range(channels):
-                shared[channel] += average[channel] * average[channel]
+                both[channel] += average[channel] * average[channel]
             for k in range(many):
                 if count[at + k] > 0:
-                    own, cross = deviation[k], crossed[held[first + k]]
+                    own, cross = deviation[k], crossed[draw, held[first + k]]
                     for channel in range(channels):
                         cross[channel] += own[channel] * average[channel]
+    for draw in range(draws):
         for group in range(groups):
-            if holders[group] > 1:
-                part = one / total[group]
-                top = largest[draw, group]
+            if holders[draw, group] > 1:
+                part, top = one / total[draw, group], largest[draw, group]
+                own, square, cross = mean[draw, group], squares[draw, group], crossed[draw, group]
+                both, whole = shared[draw], grand[draw]
                 for channel in range(channels):
-                    difference = mean[group, channel] - grand[channel]
-                    error = (
-                        squares[group, channel] * part * part
-                        - two * crossed[group, channel] * part
-                        + shared[channel]
-                    )
-                    top = max(top, difference * difference / max(error, smallest))
+                    average[channel] = square[channel] * part * part - two * cross[channel] * part
+                for channel in range(channels):
+                    average[channel] = max(average[channel] + both[channel], smallest)
+                for channel in range(channels):
+                    difference = own[channel] - whole[channel]
+                    average[channel] = difference * difference / average[channel]
+                for channel in range(channels):
+                    top = max(top, average[channel])
                 largest[draw, group] = top
 
 
