@@ -54,8 +54,8 @@ class BeamConfig:
     size: int = 50
     step_symbols: int = 10
     threshold: float = 12.0
-    language_weight: float = 0.5
-    symbol_bonus: float = 1.0
+    language_weight: float = 0.6
+    symbol_bonus: float = 0.8
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.step_symbols < 1 or not self.threshold > 0:
