@@ -39,7 +39,7 @@ from asr_introspect.recogniser.alignment import align_targets
 from asr_introspect.recogniser.passes import INPUT, Forward, forward_pass
 from asr_introspect.recogniser.symbols import LETTERS
 
-MOST_LETTERS = 4000
+MOST_LETTERS = 2000
 SUMS_BYTES = 400_000_000
 """What sums of windows may take at once; it decides how many layers are summed in one go."""
 

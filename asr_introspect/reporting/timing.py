@@ -207,8 +207,9 @@ def _verdict(rows: Sequence[Row]) -> str:
     controls = [_method_name(row) for row in said["no worse"] if row.get("control") == "1"]
     equal = [_method_name(row) for row in said["no worse"] if row.get("control") != "1"]
     text = (
-        f"Windows agree best at {_method_name(best)}: {percent(number(best.get('explained')))} of their "
-        "variance, of which the mean over all letters alone explains "
+        f"Windows agree best at {_method_name(best)}: correlation of two of a letter "
+        f"{_with_range(best, 'correlation', 'correlation', 1.0, 3)}; the letter's mean explains "
+        f"{percent(number(best.get('explained')))} of their variance, the mean over all letters alone "
         f"{percent(number(best.get('average')))}"
     )
     if equal:

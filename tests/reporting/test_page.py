@@ -439,9 +439,9 @@ def test_alignment_methods_stand_in_order_with_their_controls(stored_run: Path) 
     )
     assert first.rows[3][3] == "–"
     assert first.verdict == (
-        f"Windows agree best at gradient, largest: 12.0{space}% of their variance, of which the mean over "
-        f"all letters alone explains 3.0{space}%; no worse within the interval: forced alignment, likeliest "
-        "step. All controls do worse."
+        "Windows agree best at gradient, largest: correlation of two of a letter 0.200 (0.190 to 0.210); the "
+        f"letter's mean explains 12.0{space}% of their variance, the mean over all letters alone 3.0{space}%; "
+        "no worse within the interval: forced alignment, likeliest step. All controls do worse."
     )
     assert last.verdict.endswith(
         "But gradient on scrambled phases, a control, does no worse: trust no alignment here."
