@@ -90,6 +90,13 @@ def introspect(
             "space: 0.8 GB for an hour of speech, at most that."
         ),
     ] = True,
+    control: Annotated[
+        Literal["untrained"] | None,
+        Parameter(
+            help="untrained: the depth curve also of a network of the same shape with initial weights, at "
+            "the recogniser's own instances; takes a second pass."
+        ),
+    ] = None,
     weights: Annotated[
         list[Literal["gradient", "gradient-activation", "relevance"]] | None,
         Parameter(
@@ -111,7 +118,11 @@ def introspect(
     Stopped by Ctrl-C or a kill, the same command goes on where it was and ends with the same numbers. Bad
     items are skipped, counted and named at the end and in skipped.csv.
 
-    Example: asr-introspect introspect --corpus LibriSpeech/dev-clean --alignments TextGrids --out runs/clean
+    Examples:
+
+    asr-introspect introspect --corpus LibriSpeech/dev-clean --alignments TextGrids --out runs/clean
+
+    asr-introspect introspect --corpus speech --out runs/parts --splits phone right --table breaths.csv
     """
     show(
         introspect_corpus(
@@ -129,6 +140,7 @@ def introspect(
             labels=labels or (),
             tables=table or (),
             sketches=sketches,
+            control=control,
             weights=weights or (),
         )
     )

@@ -24,6 +24,8 @@ class Gathered:
         The folder with ``moments.h5``.
     folder
         The run folder.
+    control
+        What stands beside the recogniser: ``untrained``, or None.
     """
 
     plan: Pass
@@ -31,6 +33,7 @@ class Gathered:
     work: Path
     folder: Path
     seed: int
+    control: str | None = None
 
     @functools.cached_property
     def sound(self) -> str:

@@ -19,6 +19,7 @@ from asr_introspect.errors import IntrospectError, UsageError, unknown_name
 from asr_introspect.experiments import (
     pass_plan,
     run_clusters,
+    run_controls,
     run_lags,
     run_offsets,
     run_patterns,
@@ -35,6 +36,7 @@ from asr_introspect.experiments.pass_rows import all_rows
 from asr_introspect.experiments.phones import AUTO, phone_source, phones_in_run, read_phones
 from asr_introspect.experiments.profile_pass import streamed
 from asr_introspect.experiments.report import report
+from asr_introspect.experiments.run_controls import UNTRAINED
 from asr_introspect.experiments.run_tables import corpus_record, model_record
 from asr_introspect.files import read_json, run_folder, write_json
 from asr_introspect.introspection.findings import Finding
@@ -49,6 +51,7 @@ PARTS: tuple[Callable[[Gathered], list[Finding]], ...] = (
     run_offsets.part,
     run_profiles.part,
     run_clusters.part,
+    run_controls.part,
     run_patterns.part,
     run_splits.part,
     run_relevance.part,
@@ -88,6 +91,7 @@ def introspect(
     labels: Sequence[str] = (),
     tables: Sequence[Path | str] = (),
     sketches: bool = True,
+    control: str | None = None,
     weights: Sequence[str] = (),
     spectrograms: Spectrograms | None = None,
     argv: Sequence[str] | None = None,
@@ -129,6 +133,9 @@ def introspect(
         profiles have its name.
     sketches
         Keep a sketch of each instance: cross-validated distances, nulls and intervals are made from them.
+    control
+        ``untrained``: the same evidence from a network of the same shape with initial weights, at the
+        recogniser's instances; a second pass.
     weights
         Saliency-adjusted profiles of emitted letters beside those of plain activations: ``gradient``,
         ``gradient-activation``, ``relevance`` (see :mod:`~asr_introspect.introspection.saliency`). The first
@@ -167,10 +174,15 @@ def introspect(
         "labels": list(asked),
         "tables": {str(table.path): table.sha256 for table in listed},
         "sketches": sketches,
+        "control": control,
         "weights": list(weighted),
     }
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="asr-introspect-"))
     numbered, split = checked_shard(shard), checked_splits(splits)
+    if control not in (None, UNTRAINED):
+        raise unknown_name("control", str(control), (UNTRAINED,))
+    if control is not None and not sketches:
+        raise UsageError("a control is compared by sketches: leave out sketches=False")
     with run_folder(folder, "introspect", settings, identity, seed=seed, argv=argv, overwrite=overwrite):
         phones = phones_in_run(source, phones, speech, folder)
         skipped += phones.skipped
@@ -209,7 +221,7 @@ def introspect(
             corpus_record(speech, corpus_path, synthetic, rows.utterances, skipped, seed)
             | {"phones": phones.summary()},
         )
-        findings = _look_inside(Gathered(plan, rows, work, folder, seed))
+        findings = _look_inside(Gathered(plan, rows, work, folder, seed, control))
     return Introspection(folder, report(folder), tuple(findings), *counts, tuple(skipped))
 
 

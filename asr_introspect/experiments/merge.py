@@ -79,6 +79,7 @@ def merge(out: Path | str, parts: Sequence[Path | str], *, overwrite: bool = Fal
         labels=settings["labels"],
         tables=list(settings["tables"]),
         sketches=settings["sketches"],
+        control=settings["control"],
         weights=settings["weights"],
         overwrite=overwrite,
     )

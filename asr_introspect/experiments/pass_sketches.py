@@ -24,7 +24,7 @@ from asr_introspect.files import writing
 from asr_introspect.introspection.cones import Cone
 from asr_introspect.introspection.moments import in_threads
 from asr_introspect.introspection.profiles import Key
-from asr_introspect.introspection.sketches import Fold, Sketches, encoded, fold
+from asr_introspect.introspection.sketches import Fold, Sketches, encoded, fold, frame_fold
 from asr_introspect.random import generator
 from asr_introspect.recogniser.network import LAYERS
 from asr_introspect.recogniser.passes import INPUT, Forward
@@ -34,6 +34,8 @@ SKETCH_SECONDS = 3600.0
 0.8 GB."""
 
 
+FRAMES = "frames"
+"""What stands for a layer below the input: frames about the anchor, for a frame classifier."""
 SKETCHED = (LETTERS_GRADIENT, LETTERS_NONE, PHONEMES_NONE)
 """Of which sets of labels instances leave sketches."""
 
@@ -83,14 +85,18 @@ class SliceSketches:
                 if layer == LAYERS[-1]:
                     values = values - values.mean(0, keepdim=True)
                 signal = values.cpu().numpy()
-                if layer not in self.folds:
-                    self.folds[layer] = fold(cone, len(signal), self.seed)
-                folded, means = self.folds[layer].at_all_positions(signal)
-                for some in windows:
-                    if some.key.offset != "none" and not cone.shifts:
-                        continue  # these windows cannot move: their sketches are those at offset 0
-                    at = some.positions[layer][rows[i, some.key]]
-                    self.kept[place, some.key, layer] = encoded(folded[at], means[at])
+                for name in (layer, FRAMES) if layer == INPUT else (layer,):
+                    if name not in self.folds:
+                        channels = len(signal)
+                        self.folds[name] = (
+                            frame_fold(channels) if name == FRAMES else fold(cone, channels, self.seed)
+                        )
+                    folded, means = self.folds[name].at_all_positions(signal)
+                    for some in windows:
+                        if some.key.offset != "none" and not cone.shifts:
+                            continue  # these windows cannot move: their sketches are those at offset 0
+                        at = some.positions[layer][rows[i, some.key]]
+                        self.kept[place, some.key, name] = encoded(folded[at], means[at])
 
         in_threads(
             {layer: functools.partial(add, layer, cone) for layer, cone in self.layout.items()},
@@ -112,7 +118,7 @@ class SliceSketches:
                 labels = [self.columns[place][key] for place in order]
                 group["label"] = np.concatenate(labels).astype(np.int64)
                 group["place"] = np.repeat(order, [len(each) for each in labels]).astype(np.int64)
-                for layer in self.layout:
+                for layer in (FRAMES, *self.layout):
                     own = [
                         self.kept[place, key, layer] for place in order if (place, key, layer) in self.kept
                     ]

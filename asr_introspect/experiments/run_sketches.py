@@ -93,7 +93,7 @@ class Sampled:
 
 
 @dataclass(frozen=True)
-class _Division:
+class Division:
     """Which groups have a class, ``rows``, and its number ``(len(rows),)``."""
 
     name: str
@@ -110,7 +110,7 @@ def sketch_evidence(
     Nothing where a run has no sketches. Both kinds together have no rotations and no interval: what is one
     kind's is told by its own. Layers that cannot be moved are those at offset 0, and computed once.
     """
-    draws = (ROTATIONS if rotations is None else rotations, RESAMPLES if resamples is None else resamples)
+    draws = draw_counts(rotations, resamples)
     found: dict[tuple[Key, str], list[Sampled]] = {}
     layers = gathered.plan.layout
     work = [
@@ -134,6 +134,11 @@ def sketch_evidence(
     keys = (LETTERS_GRADIENT, LETTERS_NONE, PHONEMES_NONE, JOINT)
     order = [(key, layer) for key in keys for layer in layers]
     return [each for at in order for each in found.get(at, ())]
+
+
+def draw_counts(rotations: int | None = None, resamples: int | None = None) -> tuple[int, int]:
+    """How often labels are rotated and utterances resampled, unless said otherwise."""
+    return ROTATIONS if rotations is None else rotations, RESAMPLES if resamples is None else resamples
 
 
 def sketched(gathered: Gathered, key: Key, layer: str) -> Labelled | None:
@@ -172,9 +177,8 @@ def sketched(gathered: Gathered, key: Key, layer: str) -> Labelled | None:
     if sum(len(part[0]) for part in parts) < 3:
         return None
     speakers = [gathered.plan.utterances[place].speaker for place in utterances]
-    numbered = {name: i for i, name in enumerate(sorted(set(speakers)))}
     assert stored[0] is not None
-    return labelled(parts, np.array([numbered[name] for name in speakers]), stored[0].ones)
+    return labelled(parts, speakers, stored[0].ones)
 
 
 def _enough(names: Sequence[str], stored: StoredSketches, labels: str) -> np.ndarray:
@@ -186,8 +190,7 @@ def _at_layer(gathered: Gathered, key: Key, layer: str, rotations: int, resample
     found = sketched(gathered, key, layer)
     if found is None:
         return []
-    divisions = [_division(key.labels, found.groups, name) for name in CLASSES[key.labels]]
-    divisions = [each for each in divisions if len(set(each.named)) > 1]
+    divisions = divisions_of(key.labels, found.groups)
     if not divisions:
         return []
     draws = draws_for(
@@ -196,25 +199,29 @@ def _at_layer(gathered: Gathered, key: Key, layer: str, rotations: int, resample
         rotations=0 if key == JOINT else rotations,
         resamples=0 if key == JOINT else resamples,
     )
-    speakers = sorted({gathered.plan.utterances[r["row"]].speaker for r in gathered.rows.utterances})
-    return _evidence(key, layer, found, draws, divisions, gathered.seed, speakers)
+    return evidence_of(key, layer, found, draws, divisions, gathered.seed)
 
 
-def _division(labels: str, groups: Sequence[str], name: str) -> _Division:
+def divisions_of(labels: str, groups: Sequence[str]) -> list[Division]:
+    """The divisions of groups into phonetic classes that have two classes."""
+    found = [_division(labels, groups, name) for name in CLASSES[labels]]
+    return [each for each in found if len(set(each.named)) > 1]
+
+
+def _division(labels: str, groups: Sequence[str], name: str) -> Division:
     classes = classes_of(labels, groups, name)
     rows = np.array([i for i, each in enumerate(classes) if each is not None], np.int64)
     named = tuple(str(classes[i]) for i in rows)
-    return _Division(name, rows, np.unique(named, return_inverse=True)[1].reshape(-1), named)
+    return Division(name, rows, np.unique(named, return_inverse=True)[1].reshape(-1), named)
 
 
-def _evidence(
+def evidence_of(
     key: Key,
     layer: str,
     found: Labelled,
     draws: Draws,
-    divisions: Sequence[_Division],
+    divisions: Sequence[Division],
     seed: int,
-    speakers: Sequence[str],
 ) -> list[Sampled]:
     """Every metric and division: (metric, division) are the axes of what each draw gives."""
     own = cross_validated(found, draws.halves)
@@ -229,10 +236,10 @@ def _evidence(
         ]
     )
     alone = []
-    if len(speakers) < ENOUGH_SPEAKERS and key != JOINT:
+    if len(found.speakers) < ENOUGH_SPEAKERS and key != JOINT:
         alone = [
             _silhouettes(cross_validated(found, draws.halves, weights=found.of_speaker(i)), divisions)
-            for i in range(len(speakers))
+            for i in range(len(found.speakers))
         ]
     flat = plain(found)
     size = separation(own[0])
@@ -257,14 +264,14 @@ def _evidence(
                     silhouette(flat[m][square], division.numbers),
                     size,
                     evidence(size, separations).p_value,
-                    {name: float(each[m, d]) for name, each in zip(speakers, alone, strict=False)},
+                    {name: float(each[m, d]) for name, each in zip(found.speakers, alone, strict=False)},
                     draws.unit,
                 )
             )
     return rows
 
 
-def _silhouettes(distances: np.ndarray, divisions: Sequence[_Division]) -> np.ndarray:
+def _silhouettes(distances: np.ndarray, divisions: Sequence[Division]) -> np.ndarray:
     """Silhouettes ``(metrics, divisions)`` in cross-validated distances ``(3, G, G)``.
 
     A group that a draw does not have in both halves of any split is left out of it.

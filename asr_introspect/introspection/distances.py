@@ -53,7 +53,7 @@ class Labelled:
     utterance
         Of each run, a number from 0, ``(R,)``.
     speaker
-        Of each utterance, a number from 0, ``(U,)``.
+        Of each utterance, a number in ``speakers``, ``(U,)``.
     ones
         The sketch of a window of ones, ``(D,)``.
     """
@@ -66,6 +66,7 @@ class Labelled:
     utterance: np.ndarray
     speaker: np.ndarray
     ones: np.ndarray
+    speakers: tuple[str, ...]
 
     def of_speaker(self, speaker: int) -> np.ndarray:
         """Weights of utterances, ``(U,)``: 1 for this speaker's."""
@@ -74,7 +75,7 @@ class Labelled:
 
 def labelled(
     parts: Sequence[tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
-    speaker: np.ndarray,
+    speaker: Sequence[str],
     ones: np.ndarray,
 ) -> Labelled:
     """Puts kinds of labels together, each with its own groups.
@@ -85,7 +86,7 @@ def labelled(
         Per kind: the names of its groups; sketches ``(N, D)`` and windows' means ``(N,)``; each instance's
         group and its utterance, ``(N,)``, instances of one utterance side by side in the order of time.
     speaker
-        Of each utterance, ``(U,)`` numbers from 0.
+        Who said each utterance, ``(U,)``.
     ones
         The sketch of a window of ones, ``(D,)``.
     """
@@ -99,6 +100,7 @@ def labelled(
         starts = np.flatnonzero(np.diff(utterance, prepend=-1))
         owners.append(utterance[starts])
         runs.append(np.diff(starts, append=len(utterance)))
+    speakers, numbers = np.unique(np.asarray(speaker, str), return_inverse=True)
     joined = np.concatenate(values)
     if len(joined):
         joined -= joined.mean(0, dtype=np.float64).astype(np.float32)
@@ -109,8 +111,9 @@ def labelled(
         np.concatenate(groups),
         np.concatenate([[0], np.concatenate(runs).cumsum()]).astype(np.int64),
         np.concatenate(owners).astype(np.int64),
-        np.asarray(speaker, np.int64),
+        numbers.reshape(-1).astype(np.int64),
         np.asarray(ones, np.float64),
+        tuple(str(name) for name in speakers),
     )
 
 

@@ -142,17 +142,31 @@ class DepthPoint:
 
 
 def depth_curve(
-    points: Sequence[DepthPoint], limits: tuple[float, float], ticks: Sequence[str], label: str
+    points: Sequence[DepthPoint],
+    limits: tuple[float, float],
+    ticks: Sequence[str],
+    label: str,
+    *,
+    before: DepthPoint | None = None,
+    control: Sequence[float] = (),
 ) -> Markup:
     """A value over the layers with its intervals; the band is one null, the dashed lines are another's
     limits; full points lie beyond chance (p < 0.05).
+
+    Parameters
+    ----------
+    before
+        A point that stands before the first layer, as a square.
+    control
+        By layer what a control gives, a dotted line.
     """
     across, top, tall, left, right = 420.0, 10.0, 170.0, 44.0, 10.0
     low, high = limits
-    step = (across - left - right) / max(len(points) - 1, 1)
+    extra = 0 if before is None else 1
+    step = (across - left - right) / max(len(points) - 1 + extra, 1)
 
     def x(i: int) -> float:
-        return left + i * step
+        return left + (i + extra) * step
 
     def y(value: float) -> float:
         return top + tall * (1 - (value - low) / (high - low))
@@ -178,6 +192,19 @@ def depth_curve(
         if np.isfinite(p.interval_low + p.interval_high):
             ends = f"{y(p.interval_low):.1f}V{y(p.interval_high):.1f}"
             parts.append(f'<path class="interval" d="M{x(i):.1f} {ends}"/>')
+    path = " ".join(f"{x(i):.1f},{y(value):.1f}" for i, value in enumerate(control) if np.isfinite(value))
+    if path:
+        parts.append(f'<polyline class="control" points="{path}"/>')
+    if before is not None and np.isfinite(before.value):
+        style = "beyond" if before.beyond_chance else "chance"
+        if np.isfinite(before.interval_low + before.interval_high):
+            ends = f"{y(before.interval_low):.1f}V{y(before.interval_high):.1f}"
+            parts.append(f'<path class="interval" d="M{x(-1):.1f} {ends}"/>')
+        place = f'x="{x(-1) - 4:.1f}" y="{y(before.value) - 4:.1f}"'
+        parts.append(f'<rect class="{style}" {place} width="8" height="8"/>')
+        parts.append(
+            f'<text x="{x(-1):.1f}" y="{top + tall + 18}" text-anchor="middle">{before.layer}</text>'
+        )
     known = [(i, p) for i, p in enumerate(points) if np.isfinite(p.value)]
     path = " ".join(f"{x(i):.1f},{y(p.value):.1f}" for i, p in known)
     parts.append(f'<polyline class="curve" points="{path}"/>')

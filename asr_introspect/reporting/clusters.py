@@ -12,7 +12,7 @@ from asr_introspect.reporting.charts import DepthPoint, depth_curve
 from asr_introspect.reporting.labels import COLOURS, class_of, short
 from asr_introspect.reporting.pictures import packed, picture
 from asr_introspect.reporting.run import ClusterMap, Run, depth
-from asr_introspect.reporting.tables import Row, number
+from asr_introspect.reporting.tables import Row, number, read_table
 from asr_introspect.reporting.words import fixed, layer_name, layer_tick, significance
 
 LABELS = {"letters": "Letters", "phonemes": "Phonemes", "joint": "Letters and phonemes together"}
@@ -79,6 +79,8 @@ class ClustersView:
     distance: str
     drawn: str
     header: tuple[str, ...]
+    has_controls: bool
+    has_untrained: bool
 
 
 def clusters_view(run: Run) -> ClustersView | None:
@@ -86,12 +88,13 @@ def clusters_view(run: Run) -> ClustersView | None:
     if not run.clusters and not run.evidence:
         return None
     rows = pictured_rows(run)
+    controls = _controls(run, rows)
     keys = sorted({(m.labels, m.offset) for m in run.clusters if m.weight == "activation"}, key=_rank)
     layers = sorted({m.layer for m in run.clusters} | {row["layer"] for row in rows}, key=depth)
     maps = tuple(_map_view(run, rows, labels, offset, layers) for labels, offset in keys)
     return ClustersView(
         maps=maps,
-        curves=_curves(rows, layers),
+        curves=_curves(rows, layers, controls),
         metric=", ".join(sorted({row["metric"] for row in rows})) or "unknown",
         linkage=", ".join(sorted({row["linkage"] for row in rows})) or "unknown",
         layers=tuple(layer_name(layer) for layer in layers),
@@ -100,6 +103,8 @@ def clusters_view(run: Run) -> ClustersView | None:
         distance=next((row["distance"] for row in rows if row.get("distance")), "plain, profiles"),
         drawn=next((row["drawn"] for row in rows if row.get("drawn")), ""),
         header=TABLE_HEADER,
+        has_controls=bool(controls),
+        has_untrained=any(row["control"] == "untrained" for row in controls),
     )
 
 
@@ -259,9 +264,15 @@ def _beyond(row: Row) -> bool:
     return bool(number(row.get("p_value")) < 0.05 and (rotated < 0.05 or not np.isfinite(rotated)))
 
 
-def _curves(rows: Sequence[Row], layers: Sequence[str]) -> tuple[Curve, ...]:
+def _controls(run: Run, rows: Sequence[Row]) -> list[Row]:
+    """The rows of ``controls.csv`` in the metric that is shown."""
+    metric = next((row.get("metric", "") for row in rows), "")
+    return [row for row in read_table(run.folder / "controls.csv") if row.get("metric") == metric]
+
+
+def _curves(rows: Sequence[Row], layers: Sequence[str], controls: Sequence[Row]) -> tuple[Curve, ...]:
     """One curve for each kind of labels, offset and classes, all on one scale."""
-    numbers = [number(row.get(name)) for row in rows for name in ("silhouette", *ENDS)]
+    numbers = [number(row.get(name)) for row in (*rows, *controls) for name in ("silhouette", *ENDS)]
     finite = [value for value in numbers if np.isfinite(value)]
     if not finite:
         return ()
@@ -275,6 +286,13 @@ def _curves(rows: Sequence[Row], layers: Sequence[str]) -> tuple[Curve, ...]:
             for row in rows
             if (row["labels"], row["offset"], row["classes"]) == (labels, offset, classes)
         }
+        beside = [
+            row
+            for row in controls
+            if (row["labels"], row["offset"], row["classes"]) == (labels, offset, classes)
+        ]
+        frames = next((row for row in beside if row["control"] == "frame-classifier"), None)
+        untrained = {row["layer"]: row for row in beside if row["control"] == "untrained"}
         points = [_depth_point(layer, by_layer.get(layer, {})) for layer in layers]
         title = f"{view_title(labels, offset)}: {classes}"
         best = max((p for p in points if np.isfinite(p.value)), key=lambda p: p.value, default=None)
@@ -285,8 +303,27 @@ def _curves(rows: Sequence[Row], layers: Sequence[str]) -> tuple[Curve, ...]:
             Curve(
                 key=f"{labels}-{offset}",
                 title=title,
-                picture=depth_curve(points, limits, [layer_tick(layer) for layer in layers], label),
-                rows=tuple(_table_row(layer, by_layer[layer]) for layer in layers if layer in by_layer),
+                picture=depth_curve(
+                    points,
+                    limits,
+                    [layer_tick(layer) for layer in layers],
+                    label,
+                    before=None if frames is None else _depth_point("LDA", frames),
+                    control=[number(untrained.get(layer, {}).get("silhouette")) for layer in layers],
+                ),
+                rows=(
+                    *(() if frames is None else (_table_row("Frame classifier", frames),)),
+                    *(
+                        _table_row(layer_name(layer), by_layer[layer])
+                        for layer in layers
+                        if layer in by_layer
+                    ),
+                    *(
+                        _table_row(f"Untrained, {layer_name(layer)}", untrained[layer])
+                        for layer in layers
+                        if layer in untrained
+                    ),
+                ),
             )
         )
     return tuple(curves)
@@ -314,9 +351,9 @@ TABLE_HEADER = (
 )
 
 
-def _table_row(layer: str, row: Row) -> tuple[str, ...]:
+def _table_row(name: str, row: Row) -> tuple[str, ...]:
     return (
-        layer_name(layer),
+        name,
         row.get("groups", ""),
         fixed(number(row.get("silhouette")), 3),
         _between(row, "low", "high"),
@@ -325,6 +362,6 @@ def _table_row(layer: str, row: Row) -> tuple[str, ...]:
         _between(row, "rotated_low", "rotated_high"),
         significance(number(row.get("rotated_p"))) if row.get("rotated_p") else "",
         fixed(number(row.get("plain_profiles")), 3) if row.get("plain_profiles") else "",
-        fixed(number(row.get("cophenetic"))),
-        fixed(number(row.get("adjusted_rand"))),
+        fixed(number(row.get("cophenetic"))) if "cophenetic" in row else "",
+        fixed(number(row.get("adjusted_rand"))) if "adjusted_rand" in row else "",
     )

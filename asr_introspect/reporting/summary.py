@@ -79,6 +79,7 @@ HOLDS = {
     "phones.json": "which alignment the phones come from",
     "pronunciations.csv": "pronunciations of words that PocketSphinx did not know",
     "clusters.csv": "silhouettes, their intervals and nulls, cophenetic correlations",
+    "controls.csv": "the same silhouettes of a frame classifier, and of an untrained network if asked for",
     "clusters_by_speaker.csv": "the same silhouettes from each speaker's utterances alone",
     "sketches.csv": "what sketches take, and how far their distances are from exact ones",
     "clusters.h5": "distances and trees",

@@ -47,7 +47,7 @@ def speech(
     names = [f"g{i}" for i in range(groups)]
     found = labelled(
         [(names, windows.astype(np.float32), windows.mean(1), group, utterance)],
-        np.arange(utterances) % 3,
+        [str(i % 3) for i in range(utterances)],
         np.ones(CELLS),
     )
     return found, windows, group, utterance, means
@@ -136,7 +136,7 @@ def test_two_kinds_of_labels_have_their_own_averages() -> None:
         (["A", "B", "C", "D", "E", "F"], w.astype(np.float32), w.mean(1), g, u)
         for _, w, g, u, _ in (one, two)
     ]
-    found = labelled(parts, np.zeros(14, int), np.ones(CELLS))
+    found = labelled(parts, ["s"] * 14, np.ones(CELLS))
     assert found.groups == ("A", "B", "C", "D", "E", "F") * 2
     assert len(found.utterance) == 28
     split = halves(14, 0)
@@ -159,7 +159,7 @@ def test_a_sketch_is_centred_by_the_mean_of_its_window() -> None:
     matrix[np.arange(long.shape[1]), bins] = sign
     names = [f"g{i}" for i in range(6)]
     parts = [(names, (long @ matrix).astype(np.float32), long.mean(1), group, utterance)]
-    found = labelled(parts, np.zeros(14, int), matrix.sum(0))
+    found = labelled(parts, ["s"] * 14, matrix.sum(0))
     split = halves(14, 0)
     ours, wanted = (
         cross_validated(found, split)[2],
@@ -266,7 +266,7 @@ def test_a_group_of_one_utterance_is_known_in_no_split() -> None:
     group[utterance == 3] = 5
     lone = labelled(
         [([*"abcdef"], windows.astype(np.float32), windows.mean(1), group, utterance)],
-        np.zeros(14, int),
+        ["s"] * 14,
         np.ones(CELLS),
     )
     ours = cross_validated(lone, halves(14, 0))
