@@ -23,7 +23,7 @@ from asr_introspect.experiments.train import read_times
 from asr_introspect.recogniser.checkpoint import Recogniser
 from asr_introspect.recogniser.passes import Forward
 from asr_introspect.recogniser.symbols import PHONEMES, SymbolTable, phonemes
-from tests.conftest import CorpusMaker
+from tests.conftest import REPOSITORY, CorpusMaker
 from tests.experiments.recognisers import tiny_checkpoint, tiny_recogniser
 
 TEXTS = {"1-1-0000": "A CAT", "1-1-0001": "THE CAT SAT"}
@@ -196,3 +196,23 @@ def test_real_phones_are_found_again(
     assert near.within[1].value > 0.85
     assert near.within[0].value > far.within[0].value + 0.1
     assert far.median.value > near.median.value + 0.01
+
+
+@pytest.mark.speech
+def test_the_bundled_phoneme_net_on_real_speech(sample: Path) -> None:
+    """Near the Montreal Forced Aligner's boundaries, much nearer than phones spread evenly over its words."""
+    checkpoint = REPOSITORY / "data" / "models" / "phonemes.safetensors"
+    if not checkpoint.exists():
+        pytest.skip("no phoneme net: data/models/phonemes.safetensors is made by recipes/librispeech")
+    utterances = sorted(read_corpus(sample).utterances, key=lambda utterance: utterance.duration)
+    speech = Corpus(tuple(utterances[:6]))
+    found = align_pronounced(speech, checkpoint)
+    assert not found.skipped
+    compared = phone_boundaries(speech, sample / "alignments", found.alignments)
+    assert compared.differing.value < 0.1
+    rows = {(row.comparison, row.edge): row for row in compared.rows}
+    for edge in ("start", "end"):
+        assert abs(rows["paired", edge].median.value) <= 0.02
+        assert rows["paired", edge].within[1].value > 0.85
+        assert rows["paired", edge].within[0].value > rows["even", edge].within[0].value + 0.05
+        assert rows["shifted, nearest", edge].within[0].value < 0.55
