@@ -119,9 +119,9 @@ def _pair(own: dict[str, Row], layers: Sequence[str]) -> tuple[str, ...]:
     cells = []
     for layer in layers:
         row = own.get(layer)
-        interval = NONE if row is None else _interval(row, "low", "high")
         value = NONE if row is None else fixed(number(row["distance"]))
-        cells.append(value if interval == NONE else f"{value} ({interval})")
+        reach = float("nan") if row is None else (number(row["high"]) - number(row["low"])) / 2
+        cells.append(f"{value} ± {fixed(reach)}" if np.isfinite(reach) else value)
     parts = [f"{first[side]} ({int(number(first[f'{side}_count'])):,})" for side in ("first", "second")]
     return (letter_name(first["group"]), *parts, *cells)
 
@@ -151,7 +151,7 @@ def _curves(rows: Sequence[Row], label: str) -> Markup:
         if low <= tick <= high:
             parts.append(f'<path class="grid" d="M{left} {y(tick):.1f}H{across - right}"/>')
             parts.append(
-                f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{fixed(tick, 1)}</text>'
+                f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{fixed(tick, 2)}</text>'
             )
     band = [
         (i, number(row["null_low"]), number(row["null_high"]))

@@ -51,7 +51,7 @@ def test_shares_and_pairs_are_shown_with_their_counts(tmp_path: Path) -> None:
     assert "4,321 instances in 40 parts of 12 letters" in phone.rests_on
     assert "7 parts with fewer left out" in phone.rests_on
     assert phone.pairs[0][:3] == ("C", "K (120)", "S (34)")
-    assert phone.pairs[0][3] == "0.50 (0.40 to 0.60)"
+    assert phone.pairs[0][3] == "0.50 ± 0.10"
     assert phone.pairs[1][0] == "space"
     assert phone.picture.count("<circle") == 3
     assert phone.picture.count('class="beyond"') == 3
