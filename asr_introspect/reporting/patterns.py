@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ FEWEST = 10
 ENOUGH = 20
 """Groups with fewer instances are marked, and do not decide the limits of the colours."""
 
+MOST_DRAWN = 160
+"""So many pictures and sounds at most: with more the page would be larger than it may be (6 MB)."""
+
 NEAR_SECONDS = 0.2
 """How far from the found frame the strongest place of a pattern is looked for *(choice)*."""
 
@@ -35,7 +38,16 @@ VEIL = 0.62
 SOUND = {"format": "MP3", "subtype": "MPEG_LAYER_III", "compression_level": 0.8}
 """How sounds stand in the page: every browser plays it, and 2 s are 9 kB."""
 
-TITLES = {"letters": "letters", "phonemes": "phonemes"}
+ALIGNED = {
+    ("letters", "gradient"): "the frame that the letter's gradient points to",
+    ("phonemes", "none"): "the step nearest the middle of the phone's span",
+}
+"""What stands at the dotted line."""
+
+TITLES = {
+    "letters-aligned": "letters of the text",
+    "phonemes-stressed": "phonemes with stress",
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,8 @@ class PatternsView:
     """All groups of one set of labels; limits are in standard deviations of the normalised log-Mel.
 
     ``data`` is for the page's script: among it ``grand`` and ``shift``, the unweighted average, and what it
-    is more than that by counts, as bytes over their limits.
+    is more than that by counts, as bytes over their limits. ``others``: sets of labels that the page has no
+    room for.
     """
 
     labels: str
@@ -87,12 +100,23 @@ class PatternsView:
     average_sound: str
     data: Mapping[str, Any]
     overshadowing: tuple[tuple[str, ...], ...]
+    others: tuple[str, ...] = ()
 
 
 def patterns_views(run: Run) -> tuple[PatternsView, ...]:
     """The patterns of every set of labels of which enough groups are frequent enough."""
-    found = [_view(run, labels, stored) for labels, stored in run.patterns.items()]
-    return tuple(view for view in found if view is not None)
+    found: list[PatternsView] = []
+    others, drawn = [], 0
+    for labels, stored in run.patterns.items():
+        plain = sum("|" not in name for name in stored.groups)
+        if found and drawn + plain > MOST_DRAWN:
+            others.append(TITLES.get(labels, labels))
+            continue
+        view = _view(run, labels, stored)
+        if view is not None:
+            found.append(view)
+            drawn += len(view.letters)
+    return tuple(replace(view, others=tuple(others)) for view in found)
 
 
 def _view(run: Run, labels: str, stored: Patterns) -> PatternsView | None:
@@ -136,11 +160,7 @@ def _view(run: Run, labels: str, stored: Patterns) -> PatternsView | None:
     return PatternsView(
         labels=labels,
         title=TITLES.get(labels, labels),
-        aligned="at the frame that the letter's gradient points to"
-        if stored.offset == "gradient"
-        else "at the middle of the phone's span"
-        if labels == "phonemes"
-        else "at the centre of the step",
+        aligned=ALIGNED.get((labels, stored.offset), "the step it stands at"),
         letters=views,
         left_out=_left_out(run, labels, [(stored.groups[g], counts[g]) for g in plain if g not in kept]),
         pattern_limit=fixed(limit),
@@ -177,6 +197,8 @@ def _view(run: Run, labels: str, stored: Patterns) -> PatternsView | None:
 
 def share_of(value: float) -> str:
     """A share of cells in words; small ones with a decimal."""
+    if 0 < value < 0.0005:
+        return f"under {percent(0.001)}"
     return percent(value, 0 if value >= 0.0995 or value == 0 else 1)
 
 

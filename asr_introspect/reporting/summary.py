@@ -85,7 +85,7 @@ HOLDS = {
     "clusters.h5": "distances and trees",
     "splits.csv": "how far apart the parts of groups are, by layer",
     "split_pairs.csv": "how far apart the two commonest parts of each group are, by layer",
-    "patterns.h5": "mean aligned windows, counts, variances",
+    "patterns.h5": "mean aligned windows, counts, standard errors, thresholds",
     "profiles.h5": "mean activations per layer",
     "relevance.h5": "relevance windows and the conservation ledger",
 }

@@ -341,6 +341,13 @@ def test_a_sound_outside_the_run_is_not_read(stored_run: Path, tmp_path: Path) -
     assert read_run(folder).patterns["letters"].average_sound is None
 
 
+def test_what_the_page_has_no_room_for_is_named(stored_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asr_introspect.reporting.patterns.MOST_DRAWN", 40)
+    seen = views(read_run(stored_run))
+    assert [view.labels for view in seen.patterns] == ["letters"]
+    assert "Not drawn, to keep the page small: phonemes" in Page(render(seen)).text
+
+
 def test_parts_of_groups_are_not_drawn(stored_run: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(stored_run, tmp_path / "run"))
     before = [shown.name for shown in patterns_views(read_run(folder))[0].letters]
@@ -427,21 +434,17 @@ def test_alignment_methods_stand_in_order_with_their_controls(stored_run: Path) 
         *("the step itself", "random place (control)"),
     ]
     assert first.rows[0] == (
-        *(
-            "gradient, largest",
-            f"12.0{space}%",
-            f"11.0 to 13.0{space}%",
-            "+4.0 (+3.0 to +5.0)",
-            f"3.0{space}%",
-        ),
+        *("gradient, largest", "12.0 (11.0 to 13.0)", "+4.0 (+3.0 to +5.0)", "14.0 (12.0 to 16.0)"),
+        f"3.0{space}%",
         *("0.200 (0.190 to 0.210)", f"\N{MINUS SIGN}5{space}ms (\N{MINUS SIGN}10 to 0{space}ms)"),
         *("41 (38 to 45)", f"2.0{space}%"),
     )
-    assert first.rows[3][3] == "–"
+    assert first.rows[3][2] == "–"
     assert first.verdict == (
         "Windows agree best at gradient, largest: correlation of two of a letter 0.200 (0.190 to 0.210); the "
-        f"letter's mean explains 12.0{space}% of their variance, the mean over all letters alone 3.0{space}%; "
-        "no worse within the interval: forced alignment, likeliest step. All controls do worse."
+        f"letter's mean, less its noise, is 14.0{space}% of their variance, and 3.0{space}% are explained by the "
+        "mean over all letters alone; no worse within the interval: forced alignment, likeliest step. All "
+        "controls do worse."
     )
     assert last.verdict.endswith(
         "But gradient on scrambled phases, a control, does no worse: trust no alignment here."
