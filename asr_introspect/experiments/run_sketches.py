@@ -122,7 +122,7 @@ def sketch_evidence(
     with bar("distances from sketches", len(work)) as moving:
 
         def look(key: Key, layer: str) -> None:
-            found[key, layer] = _at_layer(gathered, key, layer, *draws)
+            found[key, layer] = layer_evidence(gathered, key, layer, *draws)
             moving.update(1)
 
         in_threads({at: functools.partial(look, *at) for at in work}, torch.get_num_threads())
@@ -186,7 +186,8 @@ def _enough(names: Sequence[str], stored: StoredSketches, labels: str) -> np.nda
     return np.flatnonzero((counts >= ENOUGH) & in_statistics(names, labels))
 
 
-def _at_layer(gathered: Gathered, key: Key, layer: str, rotations: int, resamples: int) -> list[Sampled]:
+def layer_evidence(gathered: Gathered, key: Key, layer: str, rotations: int, resamples: int) -> list[Sampled]:
+    """The evidence of one layer in every metric and division; nothing where there are no sketches."""
     found = sketched(gathered, key, layer)
     if found is None:
         return []

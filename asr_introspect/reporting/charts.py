@@ -184,7 +184,7 @@ def depth_curve(
         corners += [f"{x(i):.1f},{y(p.low):.1f}" for i, p in reversed(band)]
         parts.append(f'<polygon class="null" points="{" ".join(corners)}"/>')
     for name in ("other_low", "other_high"):
-        line = [(i, float(getattr(p, name))) for i, p in enumerate(points) if np.isfinite(getattr(p, name))]
+        line = [(i, float(getattr(p, name))) for i, p in enumerate(points) if low <= getattr(p, name) <= high]
         if line:
             path = " ".join(f"{x(i):.1f},{y(value):.1f}" for i, value in line)
             parts.append(f'<polyline class="other-null" points="{path}"/>')

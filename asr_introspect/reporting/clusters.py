@@ -272,7 +272,9 @@ def _controls(run: Run, rows: Sequence[Row]) -> list[Row]:
 
 def _curves(rows: Sequence[Row], layers: Sequence[str], controls: Sequence[Row]) -> tuple[Curve, ...]:
     """One curve for each kind of labels, offset and classes, all on one scale."""
-    numbers = [number(row.get(name)) for row in (*rows, *controls) for name in ("silhouette", *ENDS)]
+    # What rotated labels give lies far below where there are many classes: it may leave the picture.
+    shown = ("silhouette", "null_low", "null_high", "low", "high")
+    numbers = [number(row.get(name)) for row in (*rows, *controls) for name in shown]
     finite = [value for value in numbers if np.isfinite(value)]
     if not finite:
         return ()

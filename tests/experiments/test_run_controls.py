@@ -100,6 +100,7 @@ def test_the_frame_classifier_names_what_can_be_told_on_utterances_that_it_has_n
     assert np.array_equal(frame_scores(changed, 0)[utterance == 3], scores[utterance == 3])
 
 
+@pytest.mark.speech
 @pytest.mark.usefixtures("other_vowels")
 def test_controls_of_a_run(
     speech: Path,  # noqa: F811

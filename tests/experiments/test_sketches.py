@@ -106,6 +106,7 @@ def test_other_slices_and_stopped_passes_give_the_same_sketches(passed: Passed) 
             np.testing.assert_allclose(ours.values, theirs.values, atol=2e-3 * scale)
 
 
+@pytest.mark.speech
 def test_shards_merged_have_the_sketches_of_the_whole_to_the_bit(speech: Path, tmp_path: Path) -> None:  # noqa: F811
     checkpoint = tiny_checkpoint(tmp_path)
     introspect(speech, checkpoint, tmp_path / "whole")
@@ -121,6 +122,7 @@ def test_shards_merged_have_the_sketches_of_the_whole_to_the_bit(speech: Path, t
         assert all(ours[each].tobytes() == whole[each].tobytes() for each in ours)
 
 
+@pytest.mark.speech
 def test_without_sketches(speech: Path, tmp_path: Path) -> None:  # noqa: F811
     introspect(speech, tiny_checkpoint(tmp_path), tmp_path / "run", sketches=False)
     assert not (tmp_path / "run" / "work" / "sketches").exists()
@@ -200,6 +202,7 @@ def test_evidence_is_of_the_same_statistic_in_value_null_and_interval(passed: Pa
     assert moved.key == LETTERS_GRADIENT
 
 
+@pytest.mark.speech
 @pytest.mark.usefixtures("other_vowels")
 def test_tables_and_distances_of_a_run(
     speech: Path,  # noqa: F811
