@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -102,12 +103,14 @@ def phone_source(
     UsageError
         A lexicon without ``auto``, ``auto`` for a shard.
     IntrospectError
-        The lexicon cannot be read, or the extra ``phones`` is needed and not installed.
+        The lexicon cannot be read, the extra ``phones`` is needed and not installed, or ``auto`` is misspelt.
     """
     if str(alignments) != AUTO:
         if lexicon is not None:
             raise UsageError("a lexicon is of use only with --alignments auto (or to align --phones)")
         if alignments is not None:
+            if get_close_matches(str(alignments).lower(), [AUTO]) and not Path(alignments).exists():
+                raise IntrospectError(f"no such file or folder: {alignments}; did you mean {AUTO}?")
             return PhoneSource(Path(alignments), asked=True)
         return PhoneSource(None if isinstance(corpus, Corpus) else alignments_folder(corpus))
     if of_shard:

@@ -92,6 +92,8 @@ def test_a_corpus_in_memory_has_no_folder(spoken: Path) -> None:
 def test_wrong_calls(spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="only with --alignments auto"):
         phone_source(spoken, None, tmp_path / "lexicon.txt")
+    with pytest.raises(IntrospectError, match=r"no such file or folder: Auto; did you mean auto\?"):
+        phone_source(spoken, "Auto")
     with pytest.raises(UsageError, match="cannot be used with --shard"):
         phone_source(spoken, AUTO, of_shard=True)
     with pytest.raises(IntrospectError, match="cannot read"):
