@@ -383,7 +383,7 @@ def alignment_findings(rows: Sequence[OffsetRow], seed: int) -> list[Finding]:
 
 OFFSET_COLUMNS = (
     *("method", "layer", "control", "verdict", "count", "of", "utterances"),
-    *("explained", "explained_low", "explained_high", "average"),
+    *("explained", "explained_low", "explained_high", "signal", "signal_low", "signal_high", "average"),
     *("correlation", "correlation_low", "correlation_high", "over_none", "over_none_low", "over_none_high"),
     *("median_ms", "low_ms", "high_ms", "spread_ms", "spread_low_ms", "spread_high_ms", "unseen"),
 )
@@ -395,7 +395,8 @@ def offset_csv_row(row: OffsetRow) -> tuple[object, ...]:
     return (
         *(row.method, row.layer, int(row.method in CONTROLS), row.verdict or None),
         *(agreed.count, row.of, row.utterances),
-        *(*_cells(agreed.explained), agreed.average, *_cells(agreed.correlation), *_cells(row.over_none)),
+        *(*_cells(agreed.explained), *_cells(agreed.signal), agreed.average),
+        *(*_cells(agreed.correlation), *_cells(row.over_none)),
         *(row.lag.median, row.lag.low, row.lag.high, *_cells(row.lag.spread), row.unseen.value),
     )
 

@@ -337,7 +337,8 @@ def compare_offsets(
     Returns
     -------
     xarray.Dataset
-        Along placed: ``explained`` and ``correlation`` with ``_low`` and ``_high`` (95 %), ``average``; see
+        Along placed: ``explained``, ``signal`` and ``correlation`` with ``_low`` and ``_high`` (95 %),
+        ``average``; see
         :class:`~asr_introspect.introspection.evaluation.Agreement`.
     """
     begin, count = _extent(layer, first, positions)
@@ -354,6 +355,7 @@ def compare_offsets(
         found = means.agreement(speakers, seed=seed)
         cells = {
             **_interval("explained", found.explained),
+            **_interval("signal", found.signal),
             "average": found.average,
             **_interval("correlation", found.correlation),
         }

@@ -36,6 +36,9 @@ class Agreement:
     explained
         Share of variance (about each channel's mean) that the group's mean of the other half explains. A mean
         of n windows has noise of its own: without any structure it is ``-1 / n``, not 0.
+    signal
+        The share that means without noise would explain: products of windows with the group's mean of the
+        other half over the windows' squares. Not biased by n.
     average
         The share that the mean over all groups explains: what is due to being *some* letter.
     correlation
@@ -46,6 +49,7 @@ class Agreement:
 
     count: int
     explained: Interval
+    signal: Interval
     average: float
     correlation: Interval
     errors: np.ndarray
@@ -97,7 +101,7 @@ class HalfMeans:
         self.channel = np.zeros(channels, np.float32)
         self.grand = np.zeros((2, positions, channels), np.float32)
         self.directions = np.zeros_like(self.sums[:0])
-        self.errors, self.totals, self.averages = np.zeros((3, len(half)))
+        self.errors, self.totals, self.averages, self.shared = np.zeros((4, len(half)))
         self.pairs, self.products = np.zeros((2, len(half)))
 
     def add(self, rows: np.ndarray, position: np.ndarray, group: np.ndarray, utterance: int) -> None:
@@ -129,11 +133,12 @@ class HalfMeans:
         places = self._places(rows, position)
         half = int(self.half[utterance])
         other = (1 - half) * self.groups + group
-        error, average, total, middle, norm = _held_against(
+        error, average, shared, total, middle, norm = _held_against(
             rows, places, other, self.channel, self.sums, self.count, self.grand[1 - half]
         )
         self.errors[utterance] += error.sum()
         self.averages[utterance] += average.sum()
+        self.shared[utterance] += shared.sum()
         self.totals[utterance] += total.sum()
         slot, weight = half * self.groups + group, _inverse(norm)
         _accumulate(rows, places, slot, self.channel, weight, middle.astype(np.float32), self.directions)
@@ -153,17 +158,28 @@ class HalfMeans:
         used = int(halved[:, (halved > 0).all(0)].sum())
         if not self.totals.sum() > 0:
             nothing = Interval(*(float("nan"),) * 3)
-            return Agreement(used, nothing, nothing.value, nothing, self.errors, self.totals, speakers)
+            return Agreement(
+                used, nothing, nothing, nothing.value, nothing, self.errors, self.totals, speakers
+            )
         left = ratio_interval(self.errors, self.totals, speakers, seed=seed)
         return Agreement(
             used,
             Interval(1 - left.value, 1 - left.high, 1 - left.low),
+            self._signal(speakers, seed),
             float(1 - self.averages.sum() / self.totals.sum()),
             self._correlation(speakers, seed),
             self.errors,
             self.totals,
             speakers,
         )
+
+    def _signal(self, speakers: np.ndarray, seed: int) -> Interval:
+        """Every product is of two halves: to first order a draw is twice its weighted sum less the whole."""
+        some = self.totals > 0
+        shared, totals = self.shared[some], self.totals[some]
+        weights = utterance_weights(speakers[some], seed=seed)
+        drawn = None if weights is None else (2 * (weights @ shared) - shared.sum()) / (weights @ totals)
+        return interval(float(shared.sum() / totals.sum()), drawn)
 
     def _correlation(self, speakers: np.ndarray, seed: int) -> Interval:
         """The mean over pairs. Each product counts in both of its utterances: to first order in the weights
@@ -294,31 +310,34 @@ def _windows_held_against(
     means: np.ndarray,
     count: np.ndarray,
     grand: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Per window the sums of squares about its group's mean, about the grand mean, and about nothing, over
-    positions that the group's mean has; and mean and norm (about that mean) over all its cells."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Per window the sums of squares about its group's mean and about the grand mean, the product with the
+    group's mean, and the sum of squares, over positions that the group's mean has; and mean and norm (about
+    that mean) over all its cells."""
     error, average, total = np.zeros(len(other)), np.zeros(len(other)), np.zeros(len(other))
-    middle, norm = np.zeros(len(other)), np.zeros(len(other))
+    along, middle, norm = np.zeros(len(other)), np.zeros(len(other)), np.zeros(len(other))
     for n in range(len(other)):
         summed = squared = 0.0
         cells = 0
         for p in range(places[1, n], places[2, n]):
             row, mean, shared = rows[places[0, n] + p], means[other[n], p], grand[p]
-            one = two = three = four = np.float32(0)
+            one = two = three = four = five = np.float32(0)
             for c in range(len(row)):
                 value = row[c] - centre[c]
                 one += value
                 two += value * value
                 three += (value - mean[c]) ** 2
                 four += (value - shared[c]) ** 2
+                five += value * mean[c]
             summed, squared, cells = summed + float(one), squared + float(two), cells + len(row)
             if count[other[n], p] > 0:
                 total[n] += two
                 error[n] += three
                 average[n] += four
+                along[n] += five
         middle[n] = summed / max(cells, 1)
         norm[n] = np.sqrt(max(squared - summed * middle[n], 0.0))
-    return error, average, total, middle, norm
+    return error, average, along, total, middle, norm
 
 
 def _windows_along(

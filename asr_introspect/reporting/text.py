@@ -110,7 +110,7 @@ def _timing(seen: Views) -> str:
         f"### {escaped(name)}\n\n{_chart(chart, 'letter', 'median')}" for name, chart in t.per_letter
     )
     header = (
-        *("letter placed by", "variance explained", "95 % interval", "points over the step itself"),
+        *("letter placed by", "variance explained, %", "points over the step itself", "less noise, %"),
         *("by the mean of all letters", "correlation", "lag", "spread, ms", "unseen"),
     )
     methods = "\n\n".join(

@@ -20,7 +20,6 @@ from asr_introspect.reporting.words import (
     letter_name,
     milliseconds,
     percent,
-    percent_range,
 )
 
 SOUNDS = {
@@ -208,9 +207,9 @@ def _verdict(rows: Sequence[Row]) -> str:
     equal = [_method_name(row) for row in said["no worse"] if row.get("control") != "1"]
     text = (
         f"Windows agree best at {_method_name(best)}: correlation of two of a letter "
-        f"{_with_range(best, 'correlation', 'correlation', 1.0, 3)}; the letter's mean explains "
-        f"{percent(number(best.get('explained')))} of their variance, the mean over all letters alone "
-        f"{percent(number(best.get('average')))}"
+        f"{_with_range(best, 'correlation', 'correlation', 1.0, 3)}; the letter's mean, less its noise, is "
+        f"{percent(number(best.get('signal')))} of their variance, and "
+        f"{percent(number(best.get('average')))} are explained by the mean over all letters alone"
     )
     if equal:
         text += f"; no worse within the interval: {', '.join(equal)}"
@@ -242,9 +241,9 @@ def _method_row(row: Row) -> tuple[str, ...]:
     name = _method_name(row)
     return (
         f"{name} (control)" if row.get("control") == "1" else name,
-        percent(number(row.get("explained"))),
-        percent_range(number(row.get("explained_low")), number(row.get("explained_high"))),
+        _with_range(row, "explained", "explained", 100.0, 1),
         _points(row),
+        _with_range(row, "signal", "signal", 100.0, 1),
         percent(number(row.get("average"))),
         _with_range(row, "correlation", "correlation", 1.0, 3),
         f"{milliseconds(number(row.get('median_ms')))} ({_interval(*_numbers(row, 'low_ms', 'high_ms'))})",

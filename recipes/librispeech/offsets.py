@@ -65,7 +65,14 @@ def compared(names: list[str], tables: list[xarray.Dataset]) -> str:
             f"{name}: {int(first['count']):,} of {int(first['of']):,} letters, "
             f"{int(first['utterances'])} utterances"
         )
-    heads = ["variance explained, %", "of which any letter, %", "correlation", "median lag, ms", "spread, ms"]
+    heads = [
+        "variance explained, %",
+        "less noise, %",
+        "by any letter, %",
+        "correlation",
+        "median lag, ms",
+        "spread, ms",
+    ]
     heads.append("never seen, %")
     for layer in tables[0]["layer"].values:
         lines += ["", f"### {layer}", ""]
@@ -79,6 +86,7 @@ def compared(names: list[str], tables: list[xarray.Dataset]) -> str:
                     control = " (control)" if int(row["control"]) == 1 else ""
                     cells = [
                         ranged(row, "explained", "explained_low", "explained_high", 100, 2) + mark,
+                        ranged(row, "signal", "signal_low", "signal_high", 100, 2),
                         f"{100 * float(row['average']):.2f}",
                         ranged(row, "correlation", "correlation_low", "correlation_high", 1, 4),
                         ranged(row, "median_ms", "low_ms", "high_ms", 1, 0),

@@ -68,25 +68,42 @@ def test_labels_that_mean_nothing_explain_nothing_in_the_other_half() -> None:
     assert np.mean([each.explained.value for each in found]) == pytest.approx(-1 / 32, abs=0.01)
     assert abs(np.mean([each.correlation.value for each in found])) < 0.005
     assert sum(each.correlation.holds(0.0) for each in found) >= 7
+    assert abs(np.mean([each.signal.value for each in found])) < 0.005
+    assert sum(each.signal.holds(0.0) for each in found) >= 7
+
+
+def test_the_signal_is_the_share_of_the_shapes_however_few_windows() -> None:
+    windows, _, group, utterance = planted(0)
+    shapes = np.stack([windows[group == g].mean(0) for g in range(3)])
+    middle = windows.mean((0, 1))
+    true = np.mean(np.square(shapes - middle)[group]) / np.mean(np.square(windows - middle))
+    whole, few = agreement(windows, group, utterance), agreement(windows[::5], group[::5], utterance[::5])
+    assert whole.signal.value == pytest.approx(true, abs=0.02)
+    assert whole.signal.low < true < whole.signal.high
+    assert few.signal.value == pytest.approx(true, abs=0.05)
+    assert few.explained.value < whole.explained.value - 0.005
 
 
 def by_hand(
     windows: np.ndarray, group: np.ndarray, utterance: np.ndarray, seed: int
-) -> tuple[float, float, float]:
-    """Explained, explained by the average, mean correlation of all pairs, from their definitions."""
+) -> tuple[float, float, float, float]:
+    """Explained, explained by the average, signal, mean correlation of all pairs, from their definitions."""
     half = halves(UTTERANCES, seed)[utterance]
     centred = windows - np.nanmean(windows, axis=(0, 1))
     left = np.zeros(3)
+    product = 0.0
     correlations = []
     for i in range(len(windows)):
         own, every = centred[(half != half[i]) & (group == group[i])], centred[half != half[i]]
         cells = np.isfinite(centred[i])
         for j, mean in enumerate((np.nanmean(own, 0), np.nanmean(every, 0), np.zeros(windows.shape[1:]))):
             left[j] += np.square(centred[i] - mean)[cells].sum()
+        product += (centred[i] * np.nanmean(own, 0))[cells].sum()
         units = [np.where(np.isfinite(w), w - np.nanmean(w), 0).ravel() for w in (centred[i], *own)]
         one, *others = [each / np.linalg.norm(each) for each in units]
         correlations += [float(one @ other) for other in others]
-    return float(1 - left[0] / left[2]), float(1 - left[1] / left[2]), float(np.mean(correlations))
+    explained, average = 1 - left[:2] / left[2]
+    return float(explained), float(average), float(product / left[2]), float(np.mean(correlations))
 
 
 def test_equal_to_doing_it_by_hand_with_missing_cells() -> None:
@@ -94,9 +111,10 @@ def test_equal_to_doing_it_by_hand_with_missing_cells() -> None:
     windows[::5, :2] = np.nan
     windows[1::7, 4:] = np.nan
     found = agreement(windows, group, utterance, seed=7)
-    explained, average, correlation = by_hand(windows, group, utterance, 7)
+    explained, average, signal, correlation = by_hand(windows, group, utterance, 7)
     assert found.explained.value == pytest.approx(explained, abs=1e-5)
     assert found.average == pytest.approx(average, abs=1e-5)
+    assert found.signal.value == pytest.approx(signal, abs=1e-5)
     assert found.correlation.value == pytest.approx(correlation, abs=1e-5)
     assert found.count == len(windows)
 

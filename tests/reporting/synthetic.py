@@ -267,11 +267,24 @@ def _methods(folder: Path) -> None:
             rows.append(
                 (
                     *(method, layer, control, verdict, 700, 2100, 40),
-                    *(share, share - 0.01, share + 0.01, 0.03, 0.2, 0.19, 0.21, *rest),
+                    *(
+                        share,
+                        share - 0.01,
+                        share + 0.01,
+                        share + 0.02,
+                        share,
+                        share + 0.04,
+                        0.03,
+                        0.2,
+                        0.19,
+                        0.21,
+                        *rest,
+                    ),
                 )
             )
     header = (
-        "method,layer,control,verdict,count,of,utterances,explained,explained_low,explained_high,average,"
+        "method,layer,control,verdict,count,of,utterances,explained,explained_low,explained_high,signal,"
+        "signal_low,signal_high,average,"
         "correlation,correlation_low,correlation_high,over_none,over_none_low,over_none_high,median_ms,low_ms,"
         "high_ms,spread_ms,spread_low_ms,spread_high_ms,unseen"
     )
