@@ -264,6 +264,9 @@ def _forget_others(folder: Path, heard: Sequence[tuple[tuple[str, ...], str]] | 
 
 def pattern_peaks(path: Path) -> list[PatternPeak]:
     """The letters' patterns against their noise; letters with fewer than 20 instances are left out."""
+    with h5py.File(path) as file:
+        if "letters" not in file:
+            return []
     plain = read_patterns(path, average="none", minimum=ENOUGH)
     letters = [name for name in plain["group"].values if name in LETTERS]
     if len(letters) < 2:

@@ -103,11 +103,11 @@ def rotation_thresholds(
     first, positions
         A window at position ``q`` is the rows ``q + first`` to ``q + first + positions - 1``.
     """
+    if not utterances or len(inside) == 0:
+        nothing = np.full(len(inside), np.nan)
+        return Thresholds(nothing, nothing, draws, 0, 0)
     random = generator(seed, "rotations of labels")
-    turns = np.stack(
-        [_drawn(len(spoken.group), draws, random) for spoken in utterances] or [np.zeros(draws, np.int64)],
-        axis=1,
-    )
+    turns = np.stack([_drawn(len(spoken.group), draws, random) for spoken in utterances], axis=1)
     still = np.zeros((1, turns.shape[1]), np.int64)
     largest = largest_statistics(
         utterances, np.concatenate([still, turns]), inside, first, positions, average=average, threads=threads

@@ -135,6 +135,11 @@ def test_nothing_to_draw_from() -> None:
         draws=10,
     )
     assert np.isnan(found.threshold).all()
+    found = rotation_thresholds([], INSIDE, FIRST, POSITIONS, draws=10)
+    assert np.isnan(found.threshold).all()
+    assert len(found.threshold) == 4
+    one = spoken(np.random.default_rng(5), 10)
+    assert len(rotation_thresholds([one], INSIDE[:0], FIRST, POSITIONS, draws=10).threshold) == 0
 
 
 def test_whole_utterances_are_chosen() -> None:
