@@ -443,8 +443,8 @@ def test_alignment_methods_stand_in_order_with_their_controls(stored_run: Path) 
     assert first.verdict == (
         "Windows agree best at gradient, largest: correlation of two of a letter 0.200 (0.190 to 0.210); the "
         f"letter's mean, less its noise, is 14.0{space}% of their variance, and 3.0{space}% are explained by "
-        "the mean over all letters alone; no worse within the interval: forced alignment, likeliest step. All "
-        "controls do worse."
+        "the mean over all letters alone; no worse within the interval: forced alignment, likeliest step. "
+        "All controls do worse."
     )
     assert last.verdict.endswith(
         "But gradient on scrambled phases, a control, does no worse: trust no alignment here."
