@@ -51,7 +51,8 @@ def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
     rough = span / about
     power = 10.0 ** np.floor(np.log10(rough))
     step = next(power * nice for nice in (1, 2, 2.5, 5, 10) if power * nice >= rough)
-    first, last = np.floor(low / step), np.ceil(high / step)
+    first = np.floor(low / step)
+    last = max(np.ceil(high / step), first + 1)  # an axis has a length where all values are one
     return [float(step * i) for i in np.arange(first, last + 1)]
 
 

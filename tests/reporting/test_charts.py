@@ -128,3 +128,10 @@ def test_words_for_numbers() -> None:
     assert hertz(2800) == f"2.8{space}kHz"
     assert hertz(230) == f"230{space}Hz"
     assert significance(1e-5) == "< 0.001"
+
+
+def test_an_axis_of_one_value_has_a_length() -> None:
+    for value in (0.0, 3.0, -0.25):
+        chart = whiskers([Whisker("one", value, value, value, 1)], str, str, reference=value)
+        assert len(chart.ticks) >= 2
+        assert chart.reference == chart.rows[0].at
