@@ -22,14 +22,16 @@ from scipy import stats
 
 from asr_introspect.introspection.bootstrap import Interval
 from asr_introspect.introspection.compiled import compiled
-from asr_introspect.introspection.distances import Halves, halves
+from asr_introspect.introspection.distances import halves
 from asr_introspect.random import generator
 from asr_introspect.recogniser.scoring import ENOUGH_SPEAKERS
 
 BLOCKS = 20
 """Utterances are dealt to so many blocks: halves are made of them, and intervals leave out one at a time."""
-ROTATIONS = 100
-NULL_SPLITS = 5
+SPLITS = 10
+ROTATIONS = 60
+NULL_SPLITS = 4
+"""Halves that a draw of the null is averaged over: fewer than the value's, which makes the null rather wide."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,11 @@ def cells(
     order = np.argsort(group[rows], kind="stable")
     rows, cell = rows[order], cell[order]
     width = part.max(initial=0) + 1
+    used = np.ascontiguousarray(values[rows], np.float32)
+    if len(used):
+        used -= used.mean(0, dtype=np.float64).astype(np.float32)  # differences stay, rounding is smaller
     return Cells(
-        np.ascontiguousarray(values[rows], np.float32),
+        used,
         cell,
         dealt[owner[utterance[rows]]] % BLOCKS,
         found[often] // width,
@@ -144,17 +149,15 @@ def apart(found: Cells, *, seed: int = 0, rotations: int = ROTATIONS) -> Apart |
     kinds = _kinds(found)
     if len(pair_cells) == 0 or not (len(np.unique(found.group)) > 1 and len(np.unique(found.part)) > 1):
         return None
-    split = halves(BLOCKS, seed)
+    first = halves(BLOCKS, seed, SPLITS).first
     sums, counts = _block_sums(found, found.cell)
-    own = _ratios(sums, counts, split, kinds, pair_cells)
+    own = _ratios(sums, counts, first, kinds, pair_cells)
     left_out = np.empty((BLOCKS, len(own)))
     for block in range(BLOCKS):
         some = np.arange(BLOCKS) != block
-        left_out[block] = _ratios(
-            sums * some[:, None, None], counts * some[:, None], split, kinds, pair_cells
-        )
+        left_out[block] = _ratios(sums[some], counts[some], first[:, some], kinds, pair_cells)
     intervals = [_jackknifed(value, without) for value, without in zip(own, left_out.T, strict=True)]
-    null = np.array([_rotated(found, split, kinds, seed, draw) for draw in range(rotations)])
+    null = np.array([_rotated(found, first[:NULL_SPLITS], kinds, seed, draw) for draw in range(rotations)])
     null = null[np.isfinite(null)]
     low, high = np.quantile(null, [0.025, 0.975]) if len(null) else (np.nan, np.nan)
     p_value = (1 + int((null >= own[0]).sum())) / (1 + len(null)) if np.isfinite(own[0]) else np.nan
@@ -201,31 +204,37 @@ def _block_sums(found: Cells, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def _ratios(
     sums: np.ndarray,
     counts: np.ndarray,
-    split: Halves,
+    first: np.ndarray,
     kinds: tuple[np.ndarray, np.ndarray, np.ndarray],
     pair_cells: np.ndarray,
 ) -> np.ndarray:
     """Mean squared distances of pairs in one group, in one part, and of each named pair, over those of pairs
     that share neither, ``(2 + M,)``.
+
+    Parameters
+    ----------
+    first
+        Which blocks are in the first half of each split, ``(S, blocks)`` of 0 and 1.
     """
+    splits, blocks, size = len(first), len(sums), sums.shape[1]
+    one = (first @ sums.reshape(blocks, -1)).reshape(splits, size, -1)
+    two = sums.sum(0) - one
+    n_one = first @ counts
+    n_two = counts.sum(0) - n_one
+    inside = ((n_one > 0) & (n_two > 0)).astype(np.float32)
+    one *= (inside / np.maximum(n_one, 1))[..., None]
+    two *= (inside / np.maximum(n_two, 1))[..., None]
+    own = np.einsum("scd,scd->sc", one, two)
     total, number = np.zeros(3), np.zeros(3)
-    named, known = np.zeros(len(pair_cells)), np.zeros(len(pair_cells))
-    for first in split.first:
-        one, two = (np.tensordot(side, sums, 1) for side in (first, 1 - first))
-        n_one, n_two = first @ counts, (1 - first) @ counts
-        inside = ((n_one > 0) & (n_two > 0)).astype(np.float32)
-        one = one / np.maximum(n_one, 1)[:, None] * inside[:, None]
-        two = two / np.maximum(n_two, 1)[:, None] * inside[:, None]
-        own = (one * two).sum(1, dtype=np.float64)
-        for kind, sets in enumerate(kinds):
-            size = sets @ inside
-            crossed = ((sets @ one) * (sets @ two)).sum(1, dtype=np.float64)
-            total[kind] += float((2 * size * (sets @ own) - 2 * crossed).sum())
-            number[kind] += float((size * (size - 1)).sum())
-        p, q = pair_cells.T
-        both = (inside[p] > 0) & (inside[q] > 0)
-        named += np.where(both, ((one[p] - one[q]) * (two[p] - two[q])).sum(1, dtype=np.float64), 0.0)
-        known += both
+    for kind, sets in enumerate(kinds):
+        members = inside @ sets.T
+        crossed = np.einsum("skd,skd->sk", sets @ one, sets @ two)
+        total[kind] = 2 * (members * (own @ sets.T) - crossed).sum(dtype=np.float64)
+        number[kind] = (members * (members - 1)).sum(dtype=np.float64)
+    p, q = pair_cells.T
+    both = (inside[:, p] > 0) & (inside[:, q] > 0)
+    between = np.einsum("smd,smd->sm", one[:, p] - one[:, q], two[:, p] - two[:, q])
+    named, known = np.where(both, between, 0.0).sum(0), both.sum(0)
     # A pair shares a group, a part, or neither: what remains of all pairs.
     total[2] -= total[0] + total[1]
     number[2] -= number[0] + number[1]
@@ -237,7 +246,7 @@ def _ratios(
 
 
 def _rotated(
-    found: Cells, split: Halves, kinds: tuple[np.ndarray, np.ndarray, np.ndarray], seed: int, draw: int
+    found: Cells, first: np.ndarray, kinds: tuple[np.ndarray, np.ndarray, np.ndarray], seed: int, draw: int
 ) -> float:
     """The share of pairs in one group when each group's parts are moved on along its instances."""
     of = found.group[found.cell]
@@ -246,8 +255,7 @@ def _rotated(
     moved = generator(seed, "parts moved on", draw).integers(0, sizes)
     start, size, by = (np.repeat(each, sizes) for each in (starts, sizes, moved))
     cell = found.cell[start + (np.arange(len(of)) - start + by) % size]
-    fewer = Halves(split.block, split.first[:NULL_SPLITS])
-    return float(_ratios(*_block_sums(found, cell), fewer, kinds, np.zeros((0, 2), np.int64))[0])
+    return float(_ratios(*_block_sums(found, cell), first, kinds, np.zeros((0, 2), np.int64))[0])
 
 
 def _jackknifed(value: float, without: np.ndarray) -> Interval:

@@ -62,7 +62,7 @@ def test_ratios_are_means_over_all_pairs() -> None:
     sums = np.zeros((BLOCKS, len(found.group), 64), np.float32)
     np.add.at(counts, (found.block, found.cell), 1)
     np.add.at(sums, (found.block, found.cell), found.values)
-    ours = _ratios(sums, counts, split, tuple(kinds), frequent_pairs(found))  # type: ignore[arg-type]
+    ours = _ratios(sums, counts, split.first, tuple(kinds), frequent_pairs(found))  # type: ignore[arg-type]
     other = np.mean(total["neither"])
     np.testing.assert_allclose(
         ours[:3],
