@@ -11,6 +11,7 @@ import librosa
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from asr_introspect.errors import UsageError, unknown_name
@@ -179,11 +180,12 @@ def power_of(spectrogram: np.ndarray, config: FeatureConfig, *, updates: int = 3
     energy = np.exp(np.asarray(spectrogram, np.float64))
     seen = filters.sum(0)
     some = seen > 0  # a frequency that no filter passes stays silent
-    filters, seen = filters[:, some], seen[some, None]
-    spread = filters.sum(1, keepdims=True)
-    power = (filters.T / seen) @ (energy / np.maximum(spread, 1e-300))
+    seen, spread = seen[some, None], filters.sum(1, keepdims=True)
+    down = csr_array(filters[:, some])  # a filter passes a few of 513 frequencies
+    up = csr_array(filters[:, some].T)
+    power = (up @ (energy / np.maximum(spread, 1e-300))) / seen
     for _ in range(updates):
-        power *= (filters.T @ (energy / np.maximum(filters @ power, 1e-300))) / seen
+        power *= (up @ (energy / np.maximum(down @ power, 1e-300))) / seen
     found = np.zeros((config.fft // 2 + 1, energy.shape[1]))
     found[some] = power
     return found
