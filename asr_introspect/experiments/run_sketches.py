@@ -43,8 +43,8 @@ from asr_introspect.progress import bar
 from asr_introspect.recogniser.scoring import ENOUGH_SPEAKERS
 
 ROTATIONS = 1000
-RESAMPLES = 400
-"""Draws for an interval: its ends rest on the 10 lowest and the 10 highest."""
+RESAMPLES = 200
+"""Draws for an interval: its ends rest on the 5 lowest and the 5 highest."""
 
 KINDS = {"letters": "letter", "phonemes": "phone"}
 JOINT = Key("joint", "none")
