@@ -31,7 +31,7 @@ BLOCKS = 20
 SPLITS = 10
 ROTATIONS = 60
 NULL_SPLITS = 4
-"""Halves that a draw of the null is averaged over: fewer than the value's, which makes the null rather wide."""
+"""Halves in a draw of the null: fewer than for the value, so that the null is rather too wide."""
 
 
 @dataclass(frozen=True)
