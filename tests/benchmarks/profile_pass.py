@@ -14,10 +14,15 @@ sketches   the same, and a sketch of each instance
 splits     the moments once more for right and wrong letters, women and men, and each speaker
 pass       letters by their gradients at every layer, and at offset 0, phonemes
 all        the same with sketches: what ``introspect`` does
+gradients  as ``pass``, with saliency-adjusted profiles by gradient and gradient times activation
+weights    the same and LRP relevance
 
 The reference net is of the small preset. ``--preset wav2letter`` measures the full one with the reference's
 weights, layers 10 and 11 made four times as wide by copies of their channels: it computes the same function,
 so that letters, offsets and their number are those of speech.
+
+``--exact`` prints the largest deviations of the streamed moments of the corpus's first minutes from those of
+stored windows in two passes, in one process and merged from 2 and 7 shards, and between shards and whole.
 
 ``--storage RUN`` prints the bytes of a run's profiles and sketches beside those of its activations.
 """
@@ -25,6 +30,7 @@ so that letters, offsets and their number are those of speech.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import resource
 import subprocess
@@ -36,6 +42,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import torch
 
 from asr_introspect.convolution import Convolution1d
@@ -43,14 +50,19 @@ from asr_introspect.corpus.alignment_files import read_alignments
 from asr_introspect.corpus.reading import read_corpus
 from asr_introspect.corpus.records import Corpus
 from asr_introspect.experiments.pass_plan import Pass
+from asr_introspect.experiments.pass_rows import all_rows
+from asr_introspect.experiments.pass_sums import layer_rows, merged_moments
 from asr_introspect.experiments.profile_pass import streamed
 from asr_introspect.features import normalise
 from asr_introspect.files import read_json
 from asr_introspect.introspection.cones import cones
+from asr_introspect.introspection.moments import Moments, merge
+from asr_introspect.introspection.profiles import Key
+from asr_introspect.introspection.saliency import WEIGHTS
 from asr_introspect.progress import quietly
 from asr_introspect.recogniser.checkpoint import Recogniser, load_model
 from asr_introspect.recogniser.network import PRESETS, Wav2Letter
-from asr_introspect.recogniser.passes import forward_pass
+from asr_introspect.recogniser.passes import INPUT, forward_pass
 from asr_introspect.resources import bundled
 from asr_introspect.training.cache import cache_features
 
@@ -60,6 +72,8 @@ PASSES: dict[str, dict[str, Any]] = {
     "splits": {"gradient": False, "splits": ("right", "sex", "speaker")},
     "pass": {},
     "all": {"sketch_seed": 0},
+    "gradients": {"weights": WEIGHTS[:2]},
+    "weights": {"weights": WEIGHTS},
 }
 PARTS = ("conv1d", "forward", *PASSES)
 DEFAULT = ("conv1d", "forward", "moments", "sketches", "pass", "all")
@@ -136,6 +150,66 @@ def measured(part: str, given: argparse.Namespace, minutes: float, cache: Path, 
     }
 
 
+def exactness(given: argparse.Namespace, minutes: float, work: Path) -> None:
+    """Prints how far streamed and merged moments are from those of stored windows, at every layer.
+
+    Deviations are relative to the largest value of the same group and layer; groups of one have no M2.
+    """
+    torch.set_num_threads(given.threads)
+    recogniser = load_model(given.checkpoint or bundled("reference"))
+    durations = np.cumsum([each.duration for each in read_corpus(given.corpus).utterances])
+    utterances = read_corpus(given.corpus).utterances[: int((durations < 60 * minutes).sum()) + 1]
+    phones = read_alignments(given.alignments, utterances)
+    plan = Pass(recogniser, utterances, phones, slice_seconds=10.0, gradient=False)
+    merged: dict[int, dict[tuple[Key, str], Moments]] = {}
+    for of in (1, 2, 7):
+        parts = []
+        for number in range(1, of + 1):
+            place = work / f"{number} of {of}"
+            parts.append((replace(plan, shard=(number, of)), place))
+            for _ in streamed(*parts[-1]):
+                pass
+        found = [{(key, layer): each for key, layer, each in merged_moments(*part)} for part in parts]
+        merged[of] = {at: functools.reduce(merge, [part[at] for part in found]) for at in found[0]}
+    rows = all_rows(plan, [part for _, part in streamed(plan, work / "1 of 1")])
+    layers = tuple(plan.layout)
+    worst = {of: [0.0, 0.0] for of in merged}
+    apart = {of: [0.0, 0.0] for of in merged}
+    values = {}
+    for forward in forward_pass(recogniser, utterances, layers=layers, batch_seconds=plan.batch_seconds):
+        for item, place in enumerate(forward.positions):
+            for layer in layers:
+                length = int((forward.frames if layer == INPUT else forward.lengths)[item])
+                values[place, layer] = layer_rows(forward, layer)[item, :length]
+    for (key, layer), whole in merged[1].items():
+        cone, instances = plan.layout[layer], rows.instances[key.labels]
+        for group in np.unique(instances.label):
+            own = np.flatnonzero(instances.label == group)
+            windows = np.full((len(own), cone.positions, whole.mean.shape[1]), np.nan)
+            for n, instance in enumerate(own):
+                signal = values[int(instances.utterance[instance]), layer]
+                index = cone.stride * instances.step[instance] + cone.first + np.arange(cone.positions)
+                inside = (index >= 0) & (index < len(signal))
+                windows[n, inside] = signal[index[inside]]
+            count = np.maximum(np.isfinite(windows[:, :, 0]).sum(0), 1)[:, None]
+            mean = np.nansum(windows, 0) / count
+            m2 = np.nansum(np.square(windows - mean), 0)
+            for of, each in merged.items():
+                for which, wanted in enumerate((mean.T, m2.T) if len(own) > 1 else (mean.T,)):
+                    ours = (each[key, layer].mean, each[key, layer].m2)[which][group]
+                    scale = np.abs(wanted).max() + 1e-300
+                    worst[of][which] = max(worst[of][which], float(np.abs(ours - wanted).max() / scale))
+                    one = (whole.mean, whole.m2)[which][group]
+                    apart[of][which] = max(apart[of][which], float(np.abs(ours - one).max() / scale))
+    print(
+        f"{durations[len(utterances) - 1] / 60:.1f} minutes, {len(rows.letters):,} letters, "
+        f"{len(rows.phonemes):,} phonemes, {len(plan.slices)} slices, 13 layers"
+    )
+    print(f"{'shards':>8}{'mean':>10}{'M2':>10}{'mean to 1 shard':>18}{'M2 to 1 shard':>16}")
+    for of, (mean_off, m2_off) in worst.items():
+        print(f"{of:8}{mean_off:10.1e}{m2_off:10.1e}{apart[of][0]:18.1e}{apart[of][1]:16.1e}")
+
+
 def storage(run: Path) -> None:
     """Prints what a run stores per layer's activations, and what storing the activations would take."""
     recogniser = load_model(bundled("reference"))
@@ -178,6 +252,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(DEFAULT))
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--storage", type=Path)
+    parser.add_argument("--exact", action="store_true")
     parser.add_argument("--one", nargs=2, metavar=("PART", "MINUTES"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.storage:
@@ -187,6 +262,9 @@ def main() -> None:
         parser.error("--corpus is missing")
     with tempfile.TemporaryDirectory() as folder, quietly():
         cache = given.cache or Path(folder) / "cache"
+        if given.exact:
+            exactness(given, given.minutes[0], Path(folder))
+            return
         if given.one:
             part, minutes = given.one[0], float(given.one[1])
             print(json.dumps(measured(part, given, minutes, cache, Path(folder) / "work")))
