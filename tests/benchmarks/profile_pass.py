@@ -236,7 +236,8 @@ def storage(run: Path) -> None:
         "windows of all instances, float32": windows,
     }
     for name, size in sizes.items():
-        print(f"{name:36}{size / 2**20:12,.1f} MiB{whole / max(size, 1):10.1f}")
+        times = f"{whole / size:10.2f}" if size else ""
+        print(f"{name:36}{size / 2**20:12,.1f} MiB{times}")
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ def assert_equal(found: Moments, wanted: Moments, rtol: float = 1e-12) -> None:
 
 def drawn(seed: int, dtype: type = np.float32, windows: int = 40) -> tuple[np.ndarray, ...]:
     random = np.random.default_rng(seed)
-    rows = random.normal(size=(3, 30, 5)).astype(dtype)
+    rows: np.ndarray = random.normal(size=(3, 30, 5)).astype(dtype)
     lengths = np.array([30, 17, 1])
     item = random.integers(0, 3, windows)
     at = random.integers(-12, 42, windows)  # beyond both ends too
@@ -130,7 +130,8 @@ def test_a_unit_of_mean_100_and_deviation_a_hundredth() -> None:
 
 def test_a_group_of_one_and_groups_of_none() -> None:
     rows = np.arange(24, dtype=np.float32).reshape(1, 12, 2)
-    found = summed(rows, *(np.array([each]) for each in (0, 0, 12, 1)), -1, 3)
+    item, at, lengths, group = (np.array([each]) for each in (0, 0, 12, 1))
+    found = summed(rows, item, at, lengths, group, -1, 3)
     assert found.count.tolist() == [[0, 0, 0], [0, 1, 1], [0, 0, 0], [0, 0, 0]]
     np.testing.assert_array_equal(found.mean[1], [[0, 0, 2], [0, 1, 3]])
     assert (found.m2 == 0).all()
