@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from asr_introspect.introspection.pattern_errors import UtteranceWindows
+from asr_introspect.introspection.profiles import Average
 from asr_introspect.introspection.rotations import (
     chosen_utterances,
     largest_statistics,
@@ -63,7 +64,7 @@ def plain_statistics(utterances: list[UtteranceWindows], turns: np.ndarray, aver
 
 @pytest.mark.parametrize("average", ["groups", "counts"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_statistics_are_those_of_the_definition(average: str, threads: int) -> None:
+def test_statistics_are_those_of_the_definition(average: Average, threads: int) -> None:
     random = np.random.default_rng(1)
     utterances = [spoken(random, n) for n in (12, 7, 1, 20)]
     sizes = [len(one.group) for one in utterances]
@@ -76,7 +77,7 @@ def test_statistics_are_those_of_the_definition(average: str, threads: int) -> N
         FIRST,
         POSITIONS,
         average=average,
-        threads=threads,  # type: ignore[arg-type]
+        threads=threads,
     )
     wanted = np.array([plain_statistics(utterances, own, average) for own in turns])
     np.testing.assert_allclose(found, wanted, rtol=2e-4)
