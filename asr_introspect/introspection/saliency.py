@@ -136,8 +136,8 @@ class SaliencySums:
             self._count(name, label, low, high)
         padded: dict[str, Tensor] = {}
         for name, cone in self.layout.items():
-            values = forward.activations[name]
-            padded[name] = torch.nn.functional.pad(values, (cone.positions, cone.positions))
+            margin = (cone.positions, cone.positions)
+            padded[name] = torch.nn.functional.pad(forward.activations[name], margin)
         for walk in dict.fromkeys(WALKS[weight] for weight in self.weights):
             own = [weight for weight in self.weights if WALKS[weight] == walk]
             for rows, name, saliency, starts in self._walked(forward, walk, item, step, label):
