@@ -48,6 +48,9 @@ class Cells:
         Of each cell, ``(C,)``.
     unit
         What blocks are dealt from, in words.
+    utterance, of_utterance
+        Of each instance its utterance, ``(N,)``; and of each utterance its part, -1 for none, where all of
+        its instances have the same one (who speaks), else None.
     """
 
     values: np.ndarray
@@ -56,6 +59,8 @@ class Cells:
     group: np.ndarray
     part: np.ndarray
     unit: str
+    utterance: np.ndarray
+    of_utterance: np.ndarray | None
 
     @property
     def counts(self) -> np.ndarray:
@@ -111,7 +116,16 @@ def cells(
         found[often] // width,
         found[often] % width,
         "speakers" if by_speaker else "utterances",
+        utterance[rows],
+        _whole(utterance[kept], part[kept], len(numbers)),
     )
+
+
+def _whole(utterance: np.ndarray, part: np.ndarray, utterances: int) -> np.ndarray | None:
+    """The part of each utterance, if parts never change within one."""
+    found = np.full(utterances, -1, np.int64)
+    found[utterance] = part
+    return found if np.array_equal(found[utterance], part) else None
 
 
 @dataclass(frozen=True)
@@ -124,8 +138,8 @@ class Apart:
         The mean squared distance of two cells of one group, of one part, over that of cells that share
         neither; NaN where there are no such pairs.
     null
-        The middle 95 % of ``same_group`` when the parts of each group's instances are moved on by a random
-        number of instances.
+        The middle 95 % of ``same_group`` when parts are dealt anew: those of each group's instances moved on
+        by a random number of instances; parts of whole utterances permuted among utterances.
     p_value
         One-sided: how often the null is as high.
     pairs
@@ -157,7 +171,7 @@ def apart(found: Cells, *, seed: int = 0, rotations: int = ROTATIONS) -> Apart |
         some = np.arange(BLOCKS) != block
         left_out[block] = _ratios(sums[some], counts[some], first[:, some], kinds, pair_cells)
     intervals = [_jackknifed(value, without) for value, without in zip(own, left_out.T, strict=True)]
-    null = np.array([_rotated(found, first[:NULL_SPLITS], kinds, seed, draw) for draw in range(rotations)])
+    null = np.array([_dealt_anew(found, first[:NULL_SPLITS], kinds, seed, draw) for draw in range(rotations)])
     null = null[np.isfinite(null)]
     low, high = np.quantile(null, [0.025, 0.975]) if len(null) else (np.nan, np.nan)
     p_value = (1 + int((null >= own[0]).sum())) / (1 + len(null)) if np.isfinite(own[0]) else np.nan
@@ -192,12 +206,12 @@ def _kinds(found: Cells) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _block_sums(found: Cells, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums ``(blocks, C, D)`` and counts ``(blocks, C)`` of the instances of each cell."""
+    """Sums ``(blocks, C, D)`` and counts ``(blocks, C)`` of the instances of each cell; -1 is none."""
     size = len(found.group)
     sums = np.zeros((BLOCKS * size, found.values.shape[1]), np.float32)
-    row = found.block * size + cell
+    row = np.where(cell >= 0, found.block * size + cell, -1)
     _add_rows(found.values, row, sums)
-    counts = np.bincount(row, minlength=BLOCKS * size).astype(np.float32)
+    counts = np.bincount(row[row >= 0], minlength=BLOCKS * size).astype(np.float32)
     return sums.reshape(BLOCKS, size, -1), counts.reshape(BLOCKS, size)
 
 
@@ -245,17 +259,33 @@ def _ratios(
     return np.asarray(shares)
 
 
-def _rotated(
+def _dealt_anew(
     found: Cells, first: np.ndarray, kinds: tuple[np.ndarray, np.ndarray, np.ndarray], seed: int, draw: int
 ) -> float:
-    """The share of pairs in one group when each group's parts are moved on along its instances."""
+    """The share of pairs in one group when parts are dealt anew."""
+    random = generator(seed, "parts dealt anew", draw)
+    cell = _moved_on(found, random) if found.of_utterance is None else _permuted(found, random)
+    return float(_ratios(*_block_sums(found, cell), first, kinds, np.zeros((0, 2), np.int64))[0])
+
+
+def _moved_on(found: Cells, random: np.random.Generator) -> np.ndarray:
+    """Cells when the parts of each group's instances are moved on by a random number of instances."""
     of = found.group[found.cell]
     starts = np.flatnonzero(np.diff(of, prepend=-1))
     sizes = np.diff(starts, append=len(of))
-    moved = generator(seed, "parts moved on", draw).integers(0, sizes)
-    start, size, by = (np.repeat(each, sizes) for each in (starts, sizes, moved))
-    cell = found.cell[start + (np.arange(len(of)) - start + by) % size]
-    return float(_ratios(*_block_sums(found, cell), first, kinds, np.zeros((0, 2), np.int64))[0])
+    start, size, by = (np.repeat(each, sizes) for each in (starts, sizes, random.integers(0, sizes)))
+    return np.asarray(found.cell[start + (np.arange(len(of)) - start + by) % size])
+
+
+def _permuted(found: Cells, random: np.random.Generator) -> np.ndarray:
+    """Cells when the parts of utterances are permuted among them; -1 where there is no such cell."""
+    assert found.of_utterance is not None
+    part = found.of_utterance.copy()
+    known = np.flatnonzero(part >= 0)
+    part[known] = random.permutation(part[known])
+    number = np.full((found.group.max() + 1, part.max() + 1), -1, np.int64)
+    number[found.group, found.part] = np.arange(len(found.group))
+    return np.asarray(number[found.group[found.cell], part[found.utterance]])
 
 
 def _jackknifed(value: float, without: np.ndarray) -> Interval:
@@ -272,6 +302,8 @@ def _jackknifed(value: float, without: np.ndarray) -> Interval:
 
 def _rows_added(values: np.ndarray, row: np.ndarray, sums: np.ndarray) -> None:
     for i in range(len(row)):
+        if row[i] < 0:
+            continue
         target = sums[row[i]]
         own = values[i]
         for column in range(len(own)):

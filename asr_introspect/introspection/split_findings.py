@@ -36,17 +36,18 @@ class SplitLayer:
 def split_finding(labels: str, split: str, layers: Sequence[SplitLayer]) -> Finding:
     """The layer in which the parts of a group are farthest apart, and where they are nearest.
 
-    ``difference``: the whole interval of the farthest layer lies above 0 and above the null's upper end. The
-    farthest of several layers is named, and its interval is not made wider for that *(choice)*.
+    ``difference``: there is a layer whose whole interval lies above 0 and above the null's upper end; of such
+    layers the farthest is named. Intervals are not made wider for there being several layers *(choice)*.
     """
     one, many = ONE[labels]
     what = WHAT[split].format(one=one, many=many)
     known = [each for each in layers if np.isfinite(each.same_group.value)]
     if not known:
         return Finding(f"split-{labels}-{split}", f"{_upper(what)}: no layer tells {many} apart.", *_NONE)
-    most = max(known, key=lambda each: each.same_group.value)
+    differing = [each for each in known if each.same_group.low > max(each.null[1], 0.0)]
+    most = max(differing or known, key=lambda each: each.same_group.value)
     least = min(known, key=lambda each: each.same_group.value)
-    differs = most.same_group.low > max(most.null[1], 0.0)
+    differs = bool(differing)
     interval = f"[{most.same_group.low:.2f}, {most.same_group.high:.2f}]"
     if differs:
         sentence = (

@@ -432,10 +432,11 @@ def test_aligned_letters_and_a_users_labels(speech: Path, tmp_path: Path) -> Non
         own = [row for row in by_kind["letters-aligned"] if int(row["utterance"]) == number]
         assert [int(row["step"]) for row in own] == [span.best for span in spans]
         assert "".join(row["label"] for row in own) == utterance.text
-        times = [float(row["start"]) for row in by_kind["my labels"] if int(row["utterance"]) == number]
-        assert set(times) >= {pytest.approx(0.07 * i) for i in range(7) if 0.07 * i < utterance.duration}
+        times = {row["start"] for row in by_kind["my labels"] if int(row["utterance"]) == number}
+        assert times >= {f"{0.07 * i:.6g}" for i in range(7)}
     for row in by_kind["my labels"]:
-        assert abs(recogniser.step_time(int(row["step"])) - float(row["start"])) <= 0.0101
+        first = recogniser.step_time(0)
+        assert abs(recogniser.step_time(int(row["step"])) - max(float(row["start"]), first)) <= 0.0101
     assert [row["label"] for row in by_kind["phonemes-stressed"]].count("AA1") == [
         row["label"] for row in by_kind["phoneme"]
     ].count("AA")
@@ -458,17 +459,19 @@ def test_aligned_letters_and_a_users_labels(speech: Path, tmp_path: Path) -> Non
 
 
 def test_parts_of_groups_are_those_of_the_instances(speech: Path, tmp_path: Path) -> None:
-    """Counts of the pairs of parts against the instances themselves; a net of noise shows no difference."""
-    found = introspect(speech, tiny_checkpoint(tmp_path), tmp_path / "run", splits=["right", "sex", "stress"])
+    """Counts of the pairs of parts against the instances themselves."""
+    found = introspect(speech, tiny_checkpoint(tmp_path), tmp_path / "run", splits=["speaker", "stress"])
     rows = table(tmp_path / "run" / "splits.csv")
-    assert {(row["labels"], row["split"]) for row in rows} >= {("letters", "right")}
+    assert {(row["labels"], row["split"]) for row in rows} >= {("letters", "speaker")}
+    speakers = [row["speaker"] for row in table(tmp_path / "run" / "utterances.csv")]
     letters = [row for row in table(tmp_path / "run" / "instances.csv") if row["kind"] == "letter"]
-    for pair in table(tmp_path / "run" / "split_pairs.csv"):
-        if pair["split"] == "right":
-            own = [row["right"] for row in letters if row["label"] == pair["group"]]
-            counts = {pair["first"]: int(pair["first_count"]), pair["second"]: int(pair["second_count"])}
-            assert counts == {"right": own.count("1"), "wrong": own.count("0")}
-    assert any(finding.id == "split-letters-right" for finding in found.findings)
+    pairs = [row for row in table(tmp_path / "run" / "split_pairs.csv") if row["labels"] == "letters"]
+    assert len(pairs) > 20
+    for pair in pairs:
+        own = [speakers[int(row["utterance"])] for row in letters if row["label"] == pair["group"]]
+        for side in ("first", "second"):
+            assert int(pair[f"{side}_count"]) == own.count(pair[side]) >= 3
+    assert any(finding.id == "split-letters-speaker" for finding in found.findings)
     introspect(speech, tiny_checkpoint(tmp_path), tmp_path / "none", sketches=False, splits=["right"])
     assert table(tmp_path / "none" / "splits.csv") == []
 

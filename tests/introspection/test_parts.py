@@ -94,6 +94,20 @@ def test_rare_parts_do_not_look_far_apart() -> None:
     assert found.p_value > 0.05
 
 
+@pytest.mark.parametrize("tells", [False, True])
+def test_parts_of_whole_utterances_are_permuted_among_them(tells: bool) -> None:
+    """Utterances differ from each other; only where they do so by speaker do speakers differ."""
+    speaker = np.arange(50) // 13
+    p_values = []
+    for seed in range(5):
+        values, group, _, utterance = planted(1.0, 0.0, seed=seed, count=2000)
+        random = np.random.default_rng(seed)
+        own = random.normal(size=(4, 64))[speaker] if tells else random.normal(size=(50, 64))
+        values = values + own[utterance].astype(np.float32) * 0.7
+        p_values.append(seen(values, group, speaker[utterance], utterance).p_value)
+    assert (max(p_values) < 0.05) if tells else (np.median(p_values) > 0.1), p_values
+
+
 def test_nothing_to_compare() -> None:
     values, group, part, utterance = planted(1.0, 1.0, count=500)
     speaker = ["a"] * 13

@@ -41,6 +41,15 @@ def test_no_turn_is_claimed_where_there_is_none() -> None:
     assert "From" not in last.sentence
 
 
+def test_a_clear_layer_is_not_hidden_by_a_noisy_one() -> None:
+    noisy = SplitLayer("layer1", Interval(0.9, -0.5, 2.3), Interval(1.0, 0.9, 1.1), (-0.5, 0.6), 0.3)
+    clear = SplitLayer("layer9", Interval(0.4, 0.3, 0.5), Interval(1.0, 0.9, 1.1), (-0.05, 0.05), 0.02)
+    found = split_finding("letters", "sex", [noisy, clear])
+    assert found.difference
+    assert found.value == 0.4
+    assert "farthest apart at layer9" in found.sentence
+
+
 def test_no_difference_and_nothing_known() -> None:
     found = split_finding("phonemes", "sex", layers((0.05, 0.9), (-0.01, 1.0)))
     assert not found.difference
