@@ -14,8 +14,10 @@ import torch
 from asr_introspect.corpus.alignments import Alignment
 from asr_introspect.corpus.reading import read_corpus
 from asr_introspect.corpus.records import Segment
-from asr_introspect.experiments import run_patterns
+from asr_introspect.experiments import pass_plan, run_patterns
 from asr_introspect.experiments.gathered import Gathered
+from asr_introspect.experiments.introspect import introspect
+from asr_introspect.experiments.merge import merge
 from asr_introspect.experiments.pass_plan import Pass
 from asr_introspect.experiments.pass_rows import all_rows
 from asr_introspect.experiments.profile_pass import streamed
@@ -24,7 +26,7 @@ from asr_introspect.random import generator
 from asr_introspect.recogniser.checkpoint import Recogniser
 from asr_introspect.recogniser.passes import INPUT, input_of
 from tests.conftest import CorpusMaker
-from tests.experiments.recognisers import tiny_recogniser
+from tests.experiments.recognisers import tiny_checkpoint, tiny_recogniser
 
 TEXTS = {f"{speaker}-1-{i:04}": "A TEXT" for speaker in (10, 20) for i in range(3)}
 
@@ -234,3 +236,22 @@ def test_sounds_are_in_the_run_and_those_of_an_earlier_one_are_not(
         assert (rate, len(sound)) == (16_000, 205 * 160)
         peaks.append(np.abs(sound).max())
     assert max(peaks) == pytest.approx(0.9, abs=0.01)
+
+
+def test_merged_shards_have_the_patterns_of_the_whole(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pass_plan, "SLICE_SECONDS", 3.0)
+    monkeypatch.setattr("asr_introspect.experiments.introspect.PARTS", (run_patterns.part,))
+    checkpoint = tiny_checkpoint(tmp_path)
+    introspect(corpus, checkpoint, tmp_path / "whole")
+    for number in (1, 2):
+        introspect(corpus, checkpoint, tmp_path / str(number), shard=(number, 2))
+        assert not (tmp_path / str(number) / "patterns.h5").exists()
+    merge(tmp_path / "merged", [tmp_path / "1", tmp_path / "2"])
+    whole, merged = (
+        read_patterns(tmp_path / name / "patterns.h5", minimum=2) for name in ("whole", "merged")
+    )
+    for name in ("pattern", "error", "threshold"):
+        np.testing.assert_allclose(merged[name], whole[name], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(merged["count"], whole["count"])
