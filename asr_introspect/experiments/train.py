@@ -155,7 +155,7 @@ def _training_folder(out: Path, settings: Mapping[str, Any]) -> Iterator[None]:
     with locked(out):
         record, wanted = out / "run.json", json.loads(json.dumps(settings))
         if record.exists():
-            found = read_json(record).get("settings", {})
+            found = _with_later_fields(read_json(record).get("settings", {}))
             differing = sorted(name for name in wanted if found.get(name) != wanted[name])
             if differing:
                 raise IntrospectError(
@@ -165,6 +165,20 @@ def _training_folder(out: Path, settings: Mapping[str, Any]) -> Iterator[None]:
         else:
             write_json(record, {"settings": wanted, "versions": versions(), "revision": revision()})
         yield
+
+
+LATER_FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "schedule": {"optimiser": "adamw"},
+    "augmentation": {"coding": 0.0},
+}
+"""Settings that came later, and what runs from before did; those runs go on as they were started."""
+
+
+def _with_later_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: {**LATER_FIELDS[name], **value} if name in LATER_FIELDS else value
+        for name, value in settings.items()
+    }
 
 
 def _cached_in_turn(corpus: Corpus, features: FeatureConfig, folder: Path) -> FeatureCache:

@@ -114,6 +114,19 @@ def test_files_of_a_run(speech: tuple[Corpus, Corpus], tmp_path: Path) -> None:
     assert [line["update"] for line in lines if "development_error" in line] == [6, 12]
 
 
+def test_a_run_from_before_a_setting_was_there_goes_on_as_it_was_started(
+    speech: tuple[Corpus, Corpus], tmp_path: Path
+) -> None:
+    before = dataclasses.replace(SCHEDULE, optimiser="adamw")
+    run(speech, tmp_path, schedule=before)
+    record = json.loads((tmp_path / "run.json").read_text())
+    del record["settings"]["schedule"]["optimiser"], record["settings"]["augmentation"]["coding"]
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    run(speech, tmp_path, schedule=before)
+    with pytest.raises(IntrospectError, match=r"other settings \(schedule\)"):
+        run(speech, tmp_path, schedule=dataclasses.replace(SCHEDULE, optimiser="muon"))
+
+
 def test_ctrl_c_then_the_same_call_ends_at_the_same_weights(
     speech: tuple[Corpus, Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
