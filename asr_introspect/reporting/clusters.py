@@ -15,11 +15,19 @@ from asr_introspect.reporting.run import ClusterMap, Run, depth
 from asr_introspect.reporting.tables import Row, number, read_table
 from asr_introspect.reporting.words import fixed, layer_name, layer_tick, significance
 
-LABELS = {"letters": "Letters", "phonemes": "Phonemes", "joint": "Letters and phonemes together"}
+LABELS = {
+    "letters": "Letters",
+    "phonemes": "Phonemes",
+    "joint": "Letters and phonemes together",
+    "letters-aligned": "Letters by forced alignment",
+    "phonemes-stressed": "Phonemes with stress",
+}
 OFFSETS = {
     ("letters", "none"): "at the step itself",
     ("phonemes", "none"): "at the step nearest their middle",
     ("joint", "none"): "each at its own step",
+    ("letters-aligned", "none"): "at the likeliest step of their span",
+    ("phonemes-stressed", "none"): "at the step nearest their middle",
 }
 COLOURMAP = "YlGnBu_r"
 START = "layer9"
@@ -119,7 +127,8 @@ def pictured_rows(run: Run) -> list[Row]:
 
 def view_title(labels: str, offset: str) -> str:
     """What a map is of, in words."""
-    return f"{LABELS.get(labels, labels)}, {OFFSETS.get((labels, offset), f'aligned by {offset}')}"
+    usual = "at the step nearest their time" if offset == "none" else f"aligned by {offset}"
+    return f"{LABELS.get(labels, labels)}, {OFFSETS.get((labels, offset), usual)}"
 
 
 def _rank(key: tuple[str, str]) -> tuple[int, bool, str]:

@@ -36,13 +36,13 @@ def class_of(label: str, kind: str) -> str:
     label
         As ``clusters.h5`` writes it: ``A``, ``AA``; in joint maps ``letter A``, ``phone AA``.
     kind
-        ``letters``, ``phonemes`` or ``joint``.
+        ``letters``, ``letters-aligned``, ``phonemes``, ``phonemes-stressed`` or ``joint``; a user's own
+        labels have no classes.
     """
     name = bare(label)
-    phone = kind == "phonemes" or (kind == "joint" and is_phone(label))
-    if phone:
-        return PHONE_CLASS.get(name, "")
-    if len(name) == 1 and name.isalpha():
+    if kind in ("phonemes", "phonemes-stressed") or (kind == "joint" and is_phone(label)):
+        return PHONE_CLASS.get(name.rstrip("012"), "")
+    if kind in ("letters", "letters-aligned", "joint") and len(name) == 1 and name.isalpha():
         return "vowel letter" if name in VOWEL_LETTERS else "consonant letter"
     return ""
 
