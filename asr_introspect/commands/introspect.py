@@ -102,7 +102,7 @@ def introspect(
         Parameter(
             help="Also make saliency-adjusted profiles of emitted letters: activation times the size of its "
             "gradient, gradient times activation, LRP relevance, each normalised per letter. The first two "
-            "together take as long as finding where letters lie, the third a little longer."
+            "together take about twice as long as finding where letters lie, the third somewhat more."
         ),
     ] = None,
     common: Common = Common(),  # noqa: B008 - frozen

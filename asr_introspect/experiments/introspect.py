@@ -139,7 +139,7 @@ def introspect(
     weights
         Saliency-adjusted profiles of emitted letters beside those of plain activations: ``gradient``,
         ``gradient-activation``, ``relevance`` (see :mod:`~asr_introspect.introspection.saliency`). The first
-        two together take as long as the offsets, the third a little longer.
+        two together take about twice as long as the offsets, the third somewhat more.
     spectrograms
         Where inputs come from in place of sound, by the utterance's place in the corpus.
 
