@@ -21,6 +21,7 @@ from asr_introspect.experiments.pass_known import (
 )
 from asr_introspect.introspection.cones import Cone, cones
 from asr_introspect.introspection.profiles import Key
+from asr_introspect.progress import track
 from asr_introspect.recogniser.checkpoint import Recogniser
 from asr_introspect.recogniser.passes import Spectrograms
 from asr_introspect.recogniser.symbols import PHONEMES
@@ -142,7 +143,7 @@ class Pass:
 
     def _occurring(self, name: str) -> Iterator[tuple[np.ndarray, Mapping[str, np.ndarray]]]:
         written = name in ("letters", "letters-aligned")
-        for utterance in self.utterances:
+        for utterance in track(self.utterances, f"groups of {name}", unit="utterance"):
             known = self.transcript(utterance) if written else self.timeline(name, utterance)
             if known is not None:
                 yield known.label, known.parts
