@@ -178,7 +178,7 @@ def frame_evidence(gathered: Gathered) -> list[Sampled]:
 
     Sixteen frames about the position that an instance is about (160 ms), in 32 bands and 8 pairs of frames.
     """
-    rows = []
+    rows: list[Sampled] = []
     for key in SKETCHED:
         found = sketched(gathered, key, FRAMES)
         if found is None:

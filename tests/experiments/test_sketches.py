@@ -180,6 +180,7 @@ def test_evidence_is_of_the_same_statistic_in_value_null_and_interval(passed: Pa
     draws = draws_for(data, seed=0, rotations=9, resamples=8)
 
     def value(**how: np.ndarray) -> float:
+        assert data is not None
         return silhouette(clipped(cross_validated(data, draws.halves, **how)[0], "euclidean"), one.named)
 
     assert one.silhouette.value == pytest.approx(value())

@@ -223,7 +223,8 @@ def rotation_p(found: Labelled, seed: int) -> tuple[float, float]:
 
     own = values(None)
     null = np.array([values(each) for each in draws.rotations])
-    return tuple((1 + (null >= own).sum(0)) / 100)
+    first, second = (1 + (null >= own).sum(0)) / 100
+    return float(first), float(second)
 
 
 def test_halves_are_disjoint_even_and_seeded() -> None:
