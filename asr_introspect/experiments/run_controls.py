@@ -170,7 +170,8 @@ def frame_scores(found: Labelled, seed: int) -> np.ndarray:
             solver="lsqr", shrinkage="auto", priors=np.full(len(classes), 1 / len(classes))
         ).fit(frames[trained], found.group[trained])
         scores[np.ix_(held, classes)] = analysis.predict_log_proba(frames[held]).clip(-50)
-    return scores - scores.mean(1, keepdims=True)
+    centred: np.ndarray = scores - scores.mean(1, keepdims=True)
+    return centred
 
 
 def frame_evidence(gathered: Gathered) -> list[Sampled]:
