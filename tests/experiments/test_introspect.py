@@ -462,15 +462,25 @@ def test_parts_of_groups_are_those_of_the_instances(speech: Path, tmp_path: Path
     """Counts of the pairs of parts against the instances themselves."""
     found = introspect(speech, tiny_checkpoint(tmp_path), tmp_path / "run", splits=["speaker", "stress"])
     rows = table(tmp_path / "run" / "splits.csv")
-    assert {(row["labels"], row["split"]) for row in rows} >= {("letters", "speaker")}
+    assert {(row["labels"], row["split"]) for row in rows} >= {
+        ("letters", "speaker"),
+        ("phonemes", "speaker"),
+    }
     speakers = [row["speaker"] for row in table(tmp_path / "run" / "utterances.csv")]
-    letters = [row for row in table(tmp_path / "run" / "instances.csv") if row["kind"] == "letter"]
-    pairs = [row for row in table(tmp_path / "run" / "split_pairs.csv") if row["labels"] == "letters"]
-    assert len(pairs) > 20
-    for pair in pairs:
-        own = [speakers[int(row["utterance"])] for row in letters if row["label"] == pair["group"]]
-        for side in ("first", "second"):
-            assert int(pair[f"{side}_count"]) == own.count(pair[side]) >= 3
+    instances = table(tmp_path / "run" / "instances.csv")
+    pairs = [row for row in table(tmp_path / "run" / "split_pairs.csv") if row["split"] == "speaker"]
+    for labels, kind, fewest in (("letters", "letter", 13), ("phonemes", "phoneme", 39)):
+        own = [row for row in pairs if row["labels"] == labels]
+        assert len({row["layer"] for row in own}) == 13
+        assert len(own) >= fewest
+        for pair in own:
+            said = [
+                speakers[int(row["utterance"])]
+                for row in instances
+                if row["kind"] == kind and row["label"] == pair["group"]
+            ]
+            for side in ("first", "second"):
+                assert int(pair[f"{side}_count"]) == said.count(pair[side]) >= 3
     assert any(finding.id == "split-letters-speaker" for finding in found.findings)
     introspect(speech, tiny_checkpoint(tmp_path), tmp_path / "none", sketches=False, splits=["right"])
     assert table(tmp_path / "none" / "splits.csv") == []
