@@ -143,7 +143,7 @@ class Apart:
     p_value
         One-sided: how often the null is as high.
     pairs
-        The same for the two most frequent parts of each group that has two: ``pair_cells`` ``(M, 2)``.
+        The same for the most frequent part of each group and its next two: ``pair_cells`` ``(M, 2)``.
     """
 
     same_group: Interval
@@ -186,13 +186,13 @@ def apart(found: Cells, *, seed: int = 0, rotations: int = ROTATIONS) -> Apart |
 
 
 def frequent_pairs(found: Cells) -> np.ndarray:
-    """The two most frequent cells of each group that has two, ``(M, 2)``, the commonest groups first."""
+    """The most frequent cell of each group beside each of its next two, ``(M, 2)``, the commonest first."""
     counts, pairs = found.counts, []
     for group in np.unique(found.group):
         own = np.flatnonzero(found.group == group)
-        if len(own) > 1:
-            pairs.append(own[np.argsort(-counts[own], kind="stable")[:2]])
-    pairs.sort(key=lambda pair: -int(counts[pair].min()))
+        first, *others = own[np.argsort(-counts[own], kind="stable")[:3]].tolist()
+        pairs += [(first, other) for other in others]
+    pairs.sort(key=lambda pair: -int(counts[pair[1]]))
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 

@@ -74,15 +74,18 @@ def split_finding(labels: str, split: str, layers: Sequence[SplitLayer]) -> Find
 
 
 def _crossing(split: str, one: str, known: Sequence[SplitLayer]) -> str:
-    """From which layer on the phones of one letter lie nearer together than the letters of one phone."""
+    """From which layer on the phones of one letter lie nearer together than the letters of one phone, judged
+    by intervals that do not touch.
+    """
     if split != "phone":
         return ""
-    by_letter = [each.same_group.value < each.same_part.value for each in known]
-    if all(by_letter) or not any(by_letter):
+    by_letter = [each.same_group.high < each.same_part.low for each in known]
+    by_phone = [each.same_part.high < each.same_group.low for each in known]
+    if all(by_letter) or all(by_phone):
         nearer, other = ("letter", "phone") if all(by_letter) else ("phone", "letter")
         return f" In every layer what shares its {nearer} lies nearer together than what shares its {other}."
     first = len(by_letter) - by_letter[::-1].index(False)
-    if first == len(by_letter):
+    if first == len(by_letter) or any(by_letter[:first]):
         return ""
     return (
         f" From {known[first].layer} on the phones of one {one} lie nearer together than the {one}s of one "

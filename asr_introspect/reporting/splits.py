@@ -32,7 +32,7 @@ SAME_PART = {
     "stress": "different {many} of one stress",
 }
 ONE = {"letters": ("letter", "letters"), "phonemes": ("phoneme", "phonemes")}
-MOST_PAIRS = 14
+MOST_PAIRS = 20
 PAIR_LAYERS = ("input", "layer1", "layer5", "layer8", "layer9", "layer10", "layer11", "layer12")
 
 
@@ -40,8 +40,8 @@ PAIR_LAYERS = ("input", "layer1", "layer5", "layer8", "layer9", "layer10", "laye
 class SplitView:
     """One split of one set of labels.
 
-    ``rows``: per layer both shares with their intervals; ``pairs``: the two commonest parts of each group and
-    how far apart they are at ``pair_layers``.
+    ``rows``: per layer both shares with their intervals; ``pairs``: the commonest part of each group beside
+    its next two, and how far apart they are at ``pair_layers``.
     """
 
     title: str
@@ -106,11 +106,11 @@ def _interval(row: Row, low: str, high: str) -> str:
 
 
 def _pairs(rows: Sequence[Row], labels: str, split: str) -> list[dict[str, Row]]:
-    """By layer the rows of each group's pair, groups in the order of the table."""
-    found: dict[str, dict[str, Row]] = {}
+    """By layer the rows of each pair, in the order of the table."""
+    found: dict[tuple[str, str, str], dict[str, Row]] = {}
     for row in rows:
         if (row["labels"], row["split"]) == (labels, split):
-            found.setdefault(row["group"], {})[row["layer"]] = row
+            found.setdefault((row["group"], row["first"], row["second"]), {})[row["layer"]] = row
     return list(found.values())
 
 

@@ -84,7 +84,7 @@ HOLDS = {
     "sketches.csv": "what sketches take, and how far their distances are from exact ones",
     "clusters.h5": "distances and trees",
     "splits.csv": "how far apart the parts of groups are, by layer",
-    "split_pairs.csv": "how far apart the two commonest parts of each group are, by layer",
+    "split_pairs.csv": "how far apart the commonest parts of each group are, by layer",
     "patterns.h5": "mean aligned windows, counts, standard errors, thresholds",
     "profiles.h5": "mean activations per layer",
     "relevance.h5": "relevance windows and the conservation ledger",

@@ -108,6 +108,20 @@ def test_parts_of_whole_utterances_are_permuted_among_them(tells: bool) -> None:
     assert (max(p_values) < 0.05) if tells else (np.median(p_values) > 0.1), p_values
 
 
+def test_pairs_are_of_the_commonest_part() -> None:
+    values, group, part, utterance = planted(1.0, 1.0, count=600)
+    part[(group == 1) & (part > 0)] = 0
+    found = cells(values, group, part, utterance, ["a"] * 15, minimum=5)
+    pairs, counts = frequent_pairs(found), found.counts
+    assert len(pairs) == 5 * 2  # one group has a single part
+    for first, second in pairs:
+        assert found.group[first] == found.group[second]
+        own = np.sort(counts[found.group == found.group[first]])[::-1]
+        assert counts[first] == own[0]
+        assert counts[second] in own[1:3]
+    assert (np.diff(counts[pairs[:, 1]]) <= 0).all()
+
+
 def test_nothing_to_compare() -> None:
     values, group, part, utterance = planted(1.0, 1.0, count=500)
     speaker = ["a"] * 13

@@ -32,10 +32,12 @@ def test_from_the_sound_to_the_letter() -> None:
 
 def test_no_turn_is_claimed_where_there_is_none() -> None:
     back = split_finding("letters", "phone", layers((0.2, 0.9), (0.8, 0.3), (0.4, 0.7)))
-    assert "From layer3 on" in back.sentence
+    assert "From" not in back.sentence
+    touching = split_finding("letters", "phone", layers((0.9, 0.2), (0.7, 0.7), (0.6, 0.75), (0.4, 0.7)))
+    assert "From layer4 on" in touching.sentence
     never = split_finding("letters", "phone", layers((0.9, 0.2), (0.8, 0.3)))
     assert "In every layer what shares its phone lies nearer" in never.sentence
-    always = split_finding("letters", "phone", layers((0.1, 0.2), (0.2, 0.3)))
+    always = split_finding("letters", "phone", layers((0.1, 0.5), (0.2, 0.6)))
     assert "In every layer what shares its letter lies nearer" in always.sentence
     last = split_finding("letters", "phone", layers((0.1, 0.2), (0.5, 0.3)))
     assert "From" not in last.sentence
