@@ -161,6 +161,9 @@ def run_folder(
         record: dict[str, Any] = {"format": FORMAT, "identity": dict(identity), "parts": {}}
         if record_path.exists() and not overwrite:
             record = _checked(folder, record, read_json(record_path), part, settings)
+            # It is a run, and nobody else writes to it now: what is half written was left by a kill.
+            for left in folder.rglob(".*.partial"):
+                left.unlink(missing_ok=True)
         record["parts"][part] = {
             "argv": list(sys.argv if argv is None else argv),
             "settings": dict(settings),

@@ -164,6 +164,29 @@ def test_a_part_goes_on_with_the_same_settings_only(tmp_path: Path) -> None:
     assert read_json(tmp_path / "run.json")["parts"]["introspect"]["settings"]["groups"] == 4
 
 
+def test_what_a_kill_left_half_written_is_cleared_away(tmp_path: Path) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    with run_folder(run, "part", {}, {"corpus": "a"}):
+        pass
+    for place in (
+        run / ".table.csv.1.partial",
+        run / "work" / ".moments.h5.1.partial",
+        other / ".x.2.partial",
+    ):
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(b"half")
+    (run / "kept.partial").write_bytes(b"")
+    with pytest.raises(IntrospectError):
+        run_folder(run, "part", {}, {"corpus": "b"}).__enter__()
+    assert len(list(run.rglob(".*.partial"))) == 2
+    for place in (run, other):
+        with run_folder(place, "part", {}, {"corpus": "a"}):
+            pass
+    assert not list(run.rglob(".*.partial"))
+    assert (run / "kept.partial").exists()
+    assert (other / ".x.2.partial").exists()  # it was no run: whose this is, nobody knows
+
+
 def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     with run_folder(tmp_path, "introspect", {}, IDENTITY):
         pass

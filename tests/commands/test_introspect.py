@@ -118,7 +118,7 @@ def test_killed_and_gone_on_with(make_corpus: Maker, tmp_path: Path) -> None:
     """A kill in the middle of the pass: the next call ends with what an undisturbed one has."""
     checkpoint, corpus = tiny_checkpoint(tmp_path), make_corpus(TEXTS, seconds=4.0)
     program = (
-        "import sys, asr_introspect.experiments.profile_pass as p; p.SLICE_SECONDS = 5.0; "
+        "import sys, asr_introspect.experiments.pass_plan as p; p.SLICE_SECONDS = 5.0; "
         "from asr_introspect.experiments.introspect import introspect; introspect(*sys.argv[1:])"
     )
     call = [sys.executable, "-c", program, str(corpus), str(checkpoint)]
