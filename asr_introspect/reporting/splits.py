@@ -32,7 +32,7 @@ SAME_PART = {
     "stress": "different {many} of one stress",
 }
 ONE = {"letters": ("letter", "letters"), "phonemes": ("phoneme", "phonemes")}
-MOST_PAIRS = 20
+MOST_PAIRS = 10
 PAIR_LAYERS = ("input", "layer1", "layer5", "layer8", "layer9", "layer10", "layer11", "layer12")
 
 
