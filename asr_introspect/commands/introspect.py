@@ -18,6 +18,7 @@ from asr_introspect.commands.common import (
 )
 from asr_introspect.corpus.skipped import say_skipped
 from asr_introspect.errors import UsageError
+from asr_introspect.experiments.gathered import Draws
 from asr_introspect.experiments.introspect import Introspection
 from asr_introspect.experiments.introspect import introspect as introspect_corpus
 from asr_introspect.progress import say
@@ -105,6 +106,7 @@ def introspect(
             "together take about twice as long as finding where letters lie, the third somewhat more."
         ),
     ] = None,
+    draws: Draws = Draws(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> None:
     """Look inside a recogniser with a corpus: the main job, from speech to report.
@@ -142,6 +144,7 @@ def introspect(
             sketches=sketches,
             control=control,
             weights=weights or (),
+            draws=draws,
         )
     )
 

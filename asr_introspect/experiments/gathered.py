@@ -8,8 +8,33 @@ from pathlib import Path
 
 import numpy as np
 
+from asr_introspect.errors import UsageError
 from asr_introspect.experiments.pass_plan import Pass
 from asr_introspect.experiments.pass_rows import Rows
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How many draws the evidence of a run rests on; fewer are quicker and blunter.
+
+    Parameters
+    ----------
+    rotations
+        Rotations of label sequences, for the thresholds of patterns and the null of silhouettes.
+    resamples
+        Resamples of speakers or utterances, for the intervals of silhouettes.
+    letters
+        About so many letters are compared by the ways of aligning them: utterances are drawn until they
+        hold them.
+    """
+
+    rotations: int = 1000
+    resamples: int = 200
+    letters: int = 2000
+
+    def __post_init__(self) -> None:
+        if min(self.rotations, self.resamples, self.letters) < 1:
+            raise UsageError("draws: at least one rotation, one resample and one letter")
 
 
 @dataclass(frozen=True)
@@ -26,6 +51,8 @@ class Gathered:
         The run folder.
     control
         What stands beside the recogniser: ``untrained``, or None.
+    draws
+        How many draws the evidence rests on.
     """
 
     plan: Pass
@@ -34,6 +61,7 @@ class Gathered:
     folder: Path
     seed: int
     control: str | None = None
+    draws: Draws = Draws()
 
     @functools.cached_property
     def sound(self) -> str:

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from asr_introspect.experiments import (
     run_splits,
     run_tables,
 )
-from asr_introspect.experiments.gathered import Gathered
+from asr_introspect.experiments.gathered import Draws, Gathered
 from asr_introspect.experiments.inputs import as_corpus, as_recogniser, model_hash
 from asr_introspect.experiments.pass_groups import SPLITS
 from asr_introspect.experiments.pass_plan import Pass
@@ -93,6 +93,7 @@ def introspect(
     sketches: bool = True,
     control: str | None = None,
     weights: Sequence[str] = (),
+    draws: Draws | None = None,
     spectrograms: Spectrograms | None = None,
     argv: Sequence[str] | None = None,
 ) -> Introspection:
@@ -140,6 +141,8 @@ def introspect(
         Saliency-adjusted profiles of emitted letters beside those of plain activations: ``gradient``,
         ``gradient-activation``, ``relevance`` (see :mod:`~asr_introspect.introspection.saliency`). The first
         two together take about twice as long as the offsets, the third somewhat more.
+    draws
+        How many draws the evidence rests on.
     spectrograms
         Where inputs come from in place of sound, by the utterance's place in the corpus.
 
@@ -176,6 +179,7 @@ def introspect(
         "sketches": sketches,
         "control": control,
         "weights": list(weighted),
+        "draws": asdict(draws or Draws()),
     }
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="asr-introspect-"))
     numbered, split = checked_shard(shard), checked_splits(splits)
@@ -221,7 +225,7 @@ def introspect(
             corpus_record(speech, corpus_path, synthetic, rows.utterances, skipped, seed)
             | {"phones": phones.summary()},
         )
-        findings = _look_inside(Gathered(plan, rows, work, folder, seed, control))
+        findings = _look_inside(Gathered(plan, rows, work, folder, seed, control, draws or Draws()))
     return Introspection(folder, report(folder), tuple(findings), *counts, tuple(skipped))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 
 from asr_introspect.errors import IntrospectError, UsageError
+from asr_introspect.experiments.gathered import Draws
 from asr_introspect.experiments.introspect import Introspection, introspect
 from asr_introspect.experiments.pass_sums import slices_done
 from asr_introspect.files import locked, read_json, write_json, writing
@@ -81,6 +82,7 @@ def merge(out: Path | str, parts: Sequence[Path | str], *, overwrite: bool = Fal
         sketches=settings["sketches"],
         control=settings["control"],
         weights=settings["weights"],
+        draws=Draws(**settings["draws"]),
         overwrite=overwrite,
     )
 

@@ -23,7 +23,6 @@ from asr_introspect.experiments.pass_sketches import FRAMES, SKETCHED, SliceSket
 from asr_introspect.experiments.run_sketches import (
     Sampled,
     divisions_of,
-    draw_counts,
     evidence_of,
     sketch_evidence,
     sketched,
@@ -188,8 +187,8 @@ def frame_evidence(gathered: Gathered) -> list[Sampled]:
         scores = frame_scores(found, gathered.seed).astype(np.float32)
         values = np.concatenate([scores, scores.mean(1, keepdims=True)], axis=1)
         judged = replace(found, values=np.ascontiguousarray(values), ones=np.ones(scores.shape[1]))
-        rotations, resamples = draw_counts()
-        draws = draws_for(judged, seed=gathered.seed, rotations=rotations, resamples=resamples)
+        counts = gathered.draws
+        draws = draws_for(judged, seed=gathered.seed, rotations=counts.rotations, resamples=counts.resamples)
         rows += evidence_of(key, FRAMES, judged, draws, divisions, gathered.seed)
     return rows
 

@@ -89,7 +89,8 @@ class _Drawn:
 def part(gathered: Gathered) -> list[Finding]:
     """Writes ``offset_table.csv``; returns what it says."""
     names = [name for name in METHODS if name != "phone" or gathered.sound == "phone"]
-    rows = offset_table(gathered.plan, gathered.rows, gathered.middle, gathered.seed, names)
+    most = gathered.draws.letters
+    rows = offset_table(gathered.plan, gathered.rows, gathered.middle, gathered.seed, names, most)
     write_csv(gathered.folder / "offset_table.csv", OFFSET_COLUMNS, [offset_csv_row(row) for row in rows])
     return alignment_findings(rows, gathered.seed)
 

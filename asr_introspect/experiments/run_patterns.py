@@ -38,7 +38,6 @@ from asr_introspect.introspection.patterns import (
 )
 from asr_introspect.introspection.profiles import ENOUGH, Key, averaged, in_statistics
 from asr_introspect.introspection.rotations import (
-    DRAWS,
     Thresholds,
     chosen_utterances,
     rotation_thresholds,
@@ -133,7 +132,7 @@ def part(gathered: Gathered) -> list[Finding]:
                 attributes={"offset": own.key.offset, "average_sound": average, "errors_missing": why},
             )
     _forget_others(gathered.folder, heard)
-    return pattern_findings(path)
+    return pattern_findings(path, gathered.draws.rotations)
 
 
 def pattern_sets(gathered: Gathered) -> Iterator[PatternSet]:
@@ -179,21 +178,21 @@ def second_pass(
                 windows = own.windows(number, frames, parts=False)
                 held.append(shortened(windows, cone.first, cone.positions))
     thresholds = [
-        _threshold(own, held, cone.first, cone.positions, gathered.seed)
+        _threshold(own, held, cone.first, cone.positions, gathered.draws.rotations, gathered.seed)
         for own, held in zip(sets, kept, strict=True)
     ]
     return [found.errors() for found in errors], thresholds
 
 
 def _threshold(
-    own: PatternSet, held: Sequence[UtteranceWindows], first: int, positions: int, seed: int
+    own: PatternSet, held: Sequence[UtteranceWindows], first: int, positions: int, draws: int, seed: int
 ) -> Thresholds:
     """The thresholds of the labels; parts of them have none, nor have labels of which none is frequent."""
     if not held:
         none = np.full(len(own.moments.groups), np.nan)
-        return Thresholds(none, none, DRAWS, 0, 0)
+        return Thresholds(none, none, draws, 0, 0)
     found = rotation_thresholds(
-        held, own.inside, first, positions, draws=DRAWS, seed=seed, threads=torch.get_num_threads()
+        held, own.inside, first, positions, draws=draws, seed=seed, threads=torch.get_num_threads()
     )
     plain = np.array(["|" not in name for name in own.moments.groups], bool)
     return replace(found, threshold=np.where(plain, found.threshold, np.nan))
@@ -287,15 +286,15 @@ def pattern_peaks(path: Path) -> list[PatternPeak]:
     return peaks
 
 
-def pattern_findings(path: Path) -> list[Finding]:
+def pattern_findings(path: Path, draws: int) -> list[Finding]:
     """The letters with the strongest patterns, where there are enough; how much of them is not chance."""
     peaks = pattern_peaks(path)
     if not peaks:
         return []
-    return [pattern_finding(peaks), *_significance(path)]
+    return [pattern_finding(peaks), *_significance(path, draws)]
 
 
-def _significance(path: Path) -> list[Finding]:
+def _significance(path: Path, draws: int) -> list[Finding]:
     patterns = read_patterns(path, minimum=ENOUGH)
     if "significant" not in patterns:
         return []
@@ -305,4 +304,4 @@ def _significance(path: Path) -> list[Finding]:
         if name in LETTERS and np.isfinite(threshold)
     ]
     shares = {name: float(patterns["significant"].sel(group=name).mean()) for name in letters}
-    return [significance_finding(shares, DRAWS)] if shares else []
+    return [significance_finding(shares, draws)] if shares else []

@@ -42,8 +42,6 @@ from asr_introspect.introspection.profiles import ENOUGH, Key, in_statistics
 from asr_introspect.progress import bar
 from asr_introspect.recogniser.scoring import ENOUGH_SPEAKERS
 
-ROTATIONS = 1000
-RESAMPLES = 200
 """Draws for an interval: its ends rest on the 5 lowest and the 5 highest."""
 
 KINDS = {"letters": "letter", "phonemes": "phone"}
@@ -102,15 +100,13 @@ class Division:
     named: tuple[str, ...]
 
 
-def sketch_evidence(
-    gathered: Gathered, *, rotations: int | None = None, resamples: int | None = None
-) -> list[Sampled]:
+def sketch_evidence(gathered: Gathered) -> list[Sampled]:
     """The evidence from a run's sketches: letters, phonemes and both, every layer, metric and division.
 
     Nothing where a run has no sketches. Both kinds together have no rotations and no interval: what is one
     kind's is told by its own. Layers that cannot be moved are those at offset 0, and computed once.
     """
-    draws = draw_counts(rotations, resamples)
+    draws = gathered.draws.rotations, gathered.draws.resamples
     found: dict[tuple[Key, str], list[Sampled]] = {}
     layers = gathered.plan.layout
     work = [
@@ -134,11 +130,6 @@ def sketch_evidence(
     keys = (LETTERS_GRADIENT, LETTERS_NONE, PHONEMES_NONE, JOINT)
     order = [(key, layer) for key in keys for layer in layers]
     return [each for at in order for each in found.get(at, ())]
-
-
-def draw_counts(rotations: int | None = None, resamples: int | None = None) -> tuple[int, int]:
-    """How often labels are rotated and utterances resampled, unless said otherwise."""
-    return ROTATIONS if rotations is None else rotations, RESAMPLES if resamples is None else resamples
 
 
 def sketched(gathered: Gathered, key: Key, layer: str) -> Labelled | None:

@@ -12,6 +12,7 @@ import torch
 
 from asr_introspect.errors import UsageError
 from asr_introspect.experiments import run_sketches
+from asr_introspect.experiments.gathered import Draws
 from asr_introspect.experiments.introspect import introspect
 from asr_introspect.experiments.pass_plan import LETTERS_GRADIENT, PHONEMES_NONE
 from asr_introspect.experiments.pass_sketches import FRAMES, SKETCHED, read_sketches
@@ -108,14 +109,13 @@ def test_controls_of_a_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(run_sketches, "ENOUGH", 2)
-    monkeypatch.setattr(run_sketches, "ROTATIONS", 3)
-    monkeypatch.setattr(run_sketches, "RESAMPLES", 3)
     checkpoint = tiny_checkpoint(tmp_path)
     with pytest.raises(UsageError, match="did you mean 'untrained'"):
         introspect(speech, checkpoint, tmp_path / "run", control="untrain")
     with pytest.raises(UsageError, match="by sketches"):
         introspect(speech, checkpoint, tmp_path / "run", control="untrained", sketches=False)
-    found = introspect(speech, checkpoint, tmp_path / "run", control="untrained")
+    draws = Draws(rotations=3, resamples=3, letters=50)
+    found = introspect(speech, checkpoint, tmp_path / "run", control="untrained", draws=draws)
     with (tmp_path / "run" / "controls.csv").open() as file:
         rows = list(csv.DictReader(file))
     frames = [row for row in rows if row["control"] == "frame-classifier"]

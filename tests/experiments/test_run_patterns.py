@@ -15,7 +15,7 @@ from asr_introspect.corpus.alignments import Alignment
 from asr_introspect.corpus.reading import read_corpus
 from asr_introspect.corpus.records import Segment
 from asr_introspect.experiments import pass_plan, run_patterns
-from asr_introspect.experiments.gathered import Gathered
+from asr_introspect.experiments.gathered import Draws, Gathered
 from asr_introspect.experiments.introspect import introspect
 from asr_introspect.experiments.merge import merge
 from asr_introspect.experiments.pass_plan import Pass
@@ -29,13 +29,13 @@ from tests.conftest import CorpusMaker
 from tests.experiments.recognisers import tiny_checkpoint, tiny_recogniser
 
 TEXTS = {f"{speaker}-1-{i:04}": "A TEXT" for speaker in (10, 20) for i in range(3)}
+FEW = Draws(rotations=20, resamples=10, letters=100)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Groups of two instances, few draws, sounds with hardly any phase."""
+    """Groups of two instances, sounds with hardly any phase."""
     monkeypatch.setattr(run_patterns, "frequent", functools.partial(frequent, minimum=2))
-    monkeypatch.setattr(run_patterns, "DRAWS", 20)
     monkeypatch.setattr(
         run_patterns, "pattern_sounds", functools.partial(run_patterns.pattern_sounds, iterations=1)
     )
@@ -69,7 +69,7 @@ def gathered(recogniser: Recogniser, corpus: Path, folder: Path, **settings: obj
         **settings,  # type: ignore[arg-type]
     )
     rows = all_rows(plan, [part for _, part in streamed(plan, folder / "work")])
-    return Gathered(plan, rows, folder / "work", folder, seed=0)
+    return Gathered(plan, rows, folder / "work", folder, seed=0, draws=FEW)
 
 
 def plain(found: Gathered, labels: str) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -244,9 +244,9 @@ def test_merged_shards_have_the_patterns_of_the_whole(
     monkeypatch.setattr(pass_plan, "SLICE_SECONDS", 3.0)
     monkeypatch.setattr("asr_introspect.experiments.introspect.PARTS", (run_patterns.part,))
     checkpoint = tiny_checkpoint(tmp_path)
-    introspect(corpus, checkpoint, tmp_path / "whole")
+    introspect(corpus, checkpoint, tmp_path / "whole", draws=FEW)
     for number in (1, 2):
-        introspect(corpus, checkpoint, tmp_path / str(number), shard=(number, 2))
+        introspect(corpus, checkpoint, tmp_path / str(number), shard=(number, 2), draws=FEW)
         assert not (tmp_path / str(number) / "patterns.h5").exists()
     merge(tmp_path / "merged", [tmp_path / "1", tmp_path / "2"])
     whole, merged = (

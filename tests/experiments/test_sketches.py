@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -15,7 +16,7 @@ from asr_introspect.corpus.reading import read_corpus
 from asr_introspect.corpus.records import Utterance
 from asr_introspect.errors import IntrospectError
 from asr_introspect.experiments import run_clusters, run_sketches
-from asr_introspect.experiments.gathered import Gathered
+from asr_introspect.experiments.gathered import Draws, Gathered
 from asr_introspect.experiments.introspect import introspect
 from asr_introspect.experiments.merge import merge
 from asr_introspect.experiments.pass_plan import LETTERS_GRADIENT, LETTERS_NONE, PHONEMES_NONE, Pass
@@ -169,7 +170,7 @@ def other_vowels(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_evidence_is_of_the_same_statistic_in_value_null_and_interval(passed: Passed) -> None:
     """Each draw is recomputed: labels rotated, utterances resampled, in the same halves."""
     run = passed()
-    found = sketch_evidence(run, rotations=9, resamples=8)
+    found = sketch_evidence(replace(run, draws=Draws(rotations=9, resamples=8)))
     rows = {(e.key, e.layer, e.metric, e.classes): e for e in found}
     assert {e.layer for e in found} == set(run.plan.layout)
     assert {e.key for e in found} == {LETTERS_GRADIENT, LETTERS_NONE, PHONEMES_NONE, JOINT}
@@ -212,9 +213,8 @@ def test_tables_and_distances_of_a_run(
 ) -> None:
     for module in (run_sketches, run_clusters):
         monkeypatch.setattr(module, "ENOUGH", 2)
-    monkeypatch.setattr(run_sketches, "ROTATIONS", 9)
-    monkeypatch.setattr(run_sketches, "RESAMPLES", 8)
-    introspect(speech, tiny_checkpoint(tmp_path), tmp_path / "run")
+    draws = Draws(rotations=9, resamples=8, letters=50)
+    introspect(speech, tiny_checkpoint(tmp_path), tmp_path / "run", draws=draws)
     with (tmp_path / "run" / "clusters.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["weight"] == "activation"]
     of_sketches = [row for row in rows if row["distance"] == "cross-validated, sketches"]
