@@ -106,6 +106,13 @@ def introspect(
             "together take about twice as long as finding where letters lie, the third somewhat more."
         ),
     ] = None,
+    reductions: Annotated[
+        list[Literal["mean", "maximum", "sorted"]] | None,
+        Parameter(
+            help="Also cluster profiles without time: their mean or maximum over positions, or all positions "
+            "sorted by size, of each group's mean window."
+        ),
+    ] = None,
     draws: Draws = Draws(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> None:
@@ -144,6 +151,7 @@ def introspect(
             sketches=sketches,
             control=control,
             weights=weights or (),
+            reductions=reductions or (),
             draws=draws,
         )
     )

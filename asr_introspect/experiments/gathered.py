@@ -11,6 +11,7 @@ import numpy as np
 from asr_introspect.errors import UsageError
 from asr_introspect.experiments.pass_plan import Pass
 from asr_introspect.experiments.pass_rows import Rows
+from asr_introspect.introspection.profiles import Reduction
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Gathered:
         What stands beside the recogniser: ``untrained``, or None.
     draws
         How many draws the evidence rests on.
+    reductions
+        Ways of taking time out of profiles that are clustered too.
     """
 
     plan: Pass
@@ -62,6 +65,7 @@ class Gathered:
     seed: int
     control: str | None = None
     draws: Draws = Draws()
+    reductions: tuple[Reduction, ...] = ()
 
     @functools.cached_property
     def sound(self) -> str:

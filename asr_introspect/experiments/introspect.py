@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from asr_introspect.corpus.alignments import Alignment
 from asr_introspect.corpus.label_tables import read_label_tables
@@ -40,6 +40,7 @@ from asr_introspect.experiments.run_controls import UNTRAINED
 from asr_introspect.experiments.run_tables import corpus_record, model_record
 from asr_introspect.files import read_json, run_folder, write_json
 from asr_introspect.introspection.findings import Finding
+from asr_introspect.introspection.profiles import Reduction
 from asr_introspect.introspection.saliency import WEIGHTS
 from asr_introspect.recogniser.checkpoint import Recogniser
 from asr_introspect.recogniser.passes import Spectrograms
@@ -93,6 +94,7 @@ def introspect(
     sketches: bool = True,
     control: str | None = None,
     weights: Sequence[str] = (),
+    reductions: Sequence[Reduction] = (),
     draws: Draws | None = None,
     spectrograms: Spectrograms | None = None,
     argv: Sequence[str] | None = None,
@@ -141,6 +143,9 @@ def introspect(
         Saliency-adjusted profiles of emitted letters beside those of plain activations: ``gradient``,
         ``gradient-activation``, ``relevance`` (see :mod:`~asr_introspect.introspection.saliency`). The first
         two together take about twice as long as the offsets, the third somewhat more.
+    reductions
+        Cluster profiles of plain activations also without time: ``mean``, ``maximum``, ``sorted`` (see
+        :func:`~asr_introspect.introspection.profiles.time_independent`).
     draws
         How many draws the evidence rests on.
     spectrograms
@@ -156,6 +161,7 @@ def introspect(
     speech = as_corpus(corpus, max_utterances)
     skipped = list(speech.skipped)
     asked, weighted = checked_labels(recogniser, labels), checked_weights(weights)
+    without_time = checked_reductions(reductions)
     listed = read_label_tables(tables, speech.utterances)
     skipped += [each for table in listed for each in table.skipped]
     source = phone_source(corpus, alignments, lexicon, of_shard=shard is not None)
@@ -179,6 +185,7 @@ def introspect(
         "sketches": sketches,
         "control": control,
         "weights": list(weighted),
+        "reductions": list(without_time),
         "draws": asdict(draws or Draws()),
     }
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="asr-introspect-"))
@@ -225,7 +232,9 @@ def introspect(
             corpus_record(speech, corpus_path, synthetic, rows.utterances, skipped, seed)
             | {"phones": phones.summary()},
         )
-        findings = _look_inside(Gathered(plan, rows, work, folder, seed, control, draws or Draws()))
+        findings = _look_inside(
+            Gathered(plan, rows, work, folder, seed, control, draws or Draws(), without_time)
+        )
     return Introspection(folder, report(folder), tuple(findings), *counts, tuple(skipped))
 
 
@@ -271,6 +280,15 @@ def checked_weights(weights: Sequence[str]) -> tuple[str, ...]:
         if weight not in WEIGHTS:
             raise unknown_name("weight", weight, WEIGHTS)
     return tuple(dict.fromkeys(weights))
+
+
+def checked_reductions(reductions: Sequence[str]) -> tuple[Reduction, ...]:
+    """The reductions, each once, if they are known."""
+    known = get_args(Reduction)
+    for reduction in reductions:
+        if reduction not in known:
+            raise unknown_name("reduction", reduction, known)
+    return tuple(name for name in known if name in reductions)
 
 
 def checked_shard(shard: tuple[int, int] | None) -> tuple[int, int]:

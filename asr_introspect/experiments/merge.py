@@ -82,6 +82,7 @@ def merge(out: Path | str, parts: Sequence[Path | str], *, overwrite: bool = Fal
         sketches=settings["sketches"],
         control=settings["control"],
         weights=settings["weights"],
+        reductions=settings["reductions"],
         draws=Draws(**settings["draws"]),
         overwrite=overwrite,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -39,10 +40,12 @@ from asr_introspect.introspection.phonetics import CLASSES, classes_of
 from asr_introspect.introspection.profiles import (
     ENOUGH,
     Key,
+    Reduction,
     in_statistics,
     keys_of,
     layers_of,
     read_profiles,
+    time_independent,
 )
 from asr_introspect.progress import track
 from asr_introspect.recogniser.network import LAYERS
@@ -58,7 +61,9 @@ DIVISIONS = (("letters", "gradient", "vowel-consonant"), ("phonemes", "none", "m
 def part(gathered: Gathered) -> list[Finding]:
     """Writes ``clusters.h5`` and tables of clusters and sketches; returns what they say."""
     folder, sampled = gathered.folder, sketch_evidence(gathered)
-    rows, exact = write_clusters(folder / "profiles.h5", folder / "clusters.h5", gathered.seed, sampled)
+    rows, exact = write_clusters(
+        folder / "profiles.h5", folder / "clusters.h5", gathered.seed, sampled, gathered.reductions
+    )
     write_csv(folder / "clusters.csv", CLUSTER_COLUMNS, [csv_row(row) for row in rows])
     if sampled:
         write_csv(folder / "clusters_by_speaker.csv", SPEAKER_COLUMNS, speaker_rows(sampled))
@@ -112,20 +117,30 @@ class ClassRow:
     sampled: Sampled | None
 
 
-def group_profiles(path: Path, key: Key, layer: str) -> tuple[list[str], np.ndarray]:
+def group_profiles(
+    path: Path, key: Key, layer: str, reduction: Reduction | None = None
+) -> tuple[list[str], np.ndarray]:
     """The groups that statistics run over and their profiles ``(G, C, P)``, the average taken off."""
     data = read_profiles(path, key, layer, average="none", minimum=ENOUGH)
+    if reduction is not None:
+        data = time_independent(data, reduction)
     names = [str(name) for name in data["group"].values]
     kept = np.flatnonzero(in_statistics(names, key.labels))
     means = data["mean"].values[kept].astype(np.float64)
     return [names[i] for i in kept], means - (means.mean(0) if len(kept) else 0.0)
 
 
-def clusterings(path: Path) -> Iterator[Clustering]:
+def reduced(key: Key, reduction: Reduction) -> Key:
+    """The name of profiles without time: ``activation-mean`` in the place of ``activation``."""
+    return replace(key, weight=f"{key.weight}-{reduction}")
+
+
+def clusterings(path: Path, reductions: Sequence[Reduction] = ()) -> Iterator[Clustering]:
     """The clusterings of every layer in every metric; letters and phonemes each alone and in one joint map.
 
     Sets of fewer than three groups are left out. In the joint map letters and phonemes stand at offset 0, so
-    that a difference between them is not one of alignment; each kind's own average is taken off.
+    that a difference between them is not one of alignment; each kind's own average is taken off. Profiles of
+    plain activations are also clustered without time, in each way that ``reductions`` names.
     """
     keys = keys_of(path)
     joint = [key for key in keys if key in (LETTERS_NONE, PHONEMES_NONE)]
@@ -133,6 +148,10 @@ def clusterings(path: Path) -> Iterator[Clustering]:
         for layer in layers_of(path, key):
             names, profiles = group_profiles(path, key, layer)
             yield from _in_metrics(key, layer, names, profiles)
+    for key, reduction in itertools.product(keys, reductions):
+        for layer in layers_of(path, key) if key.weight == "activation" else ():
+            names, profiles = group_profiles(path, key, layer, reduction)
+            yield from _in_metrics(reduced(key, reduction), layer, names, profiles)
     if len(joint) == 2:
         for layer in layers_of(path, joint[0]):
             parts = [group_profiles(path, key, layer) for key in joint]
@@ -223,7 +242,11 @@ def speaker_rows(sampled: Sequence[Sampled]) -> list[tuple[object, ...]]:
 
 
 def write_clusters(
-    profiles: Path, out: Path, seed: int, sampled: Sequence[Sampled] = ()
+    profiles: Path,
+    out: Path,
+    seed: int,
+    sampled: Sequence[Sampled] = (),
+    reductions: Sequence[Reduction] = (),
 ) -> tuple[list[ClassRow], Exact]:
     """``clusters.h5`` from ``profiles.h5``.
 
@@ -233,7 +256,7 @@ def write_clusters(
     rows: list[ClassRow] = []
     exact: dict[tuple[Key, str], tuple[tuple[str, ...], list[np.ndarray]]] = {}
     with writing(out) as temporary, h5py.File(temporary, "w") as file:
-        for found in track(clusterings(profiles), "clusters", unit="clustering"):
+        for found in track(clusterings(profiles, reductions), "clusters", unit="clustering"):
             key = Key(found.labels, found.offset, found.weight)
             own = {
                 each.classes: each

@@ -29,6 +29,15 @@ OFFSETS = {
     ("letters-aligned", "none"): "at the likeliest step of their span",
     ("phonemes-stressed", "none"): "at the step nearest their middle",
 }
+WEIGHTS = {
+    "activation": "",
+    "gradient": "activation × |gradient|",
+    "gradient-activation": "gradient × activation",
+    "relevance": "relevance",
+    "activation-mean": "mean over time",
+    "activation-maximum": "maximum over time",
+    "activation-sorted": "sorted over time",
+}
 COLOURMAP = "YlGnBu_r"
 START = "layer9"
 """The layer that the page opens with."""
@@ -97,9 +106,9 @@ def clusters_view(run: Run) -> ClustersView | None:
         return None
     rows = pictured_rows(run)
     controls = _controls(run, rows)
-    keys = sorted({(m.labels, m.offset) for m in run.clusters if m.weight == "activation"}, key=_rank)
+    keys = sorted({(m.labels, m.offset, m.weight) for m in run.clusters}, key=_rank)
     layers = sorted({m.layer for m in run.clusters} | {row["layer"] for row in rows}, key=depth)
-    maps = tuple(_map_view(run, rows, labels, offset, layers) for labels, offset in keys)
+    maps = tuple(_map_view(run, rows, key, layers) for key in keys)
     return ClustersView(
         maps=maps,
         curves=_curves(rows, layers, controls),
@@ -117,30 +126,53 @@ def clusters_view(run: Run) -> ClustersView | None:
 
 
 def pictured_rows(run: Run) -> list[Row]:
-    """The evidence on activations in the metric of the heat maps (without maps, the first there is)."""
-    rows = [row for row in run.evidence if row.get("weight", "activation") == "activation"]
+    """The evidence in the metric of the heat maps (without maps, the first there is), activations first."""
+    rows = sorted(run.evidence, key=lambda row: _kind(row)[2] != "activation")
     metrics = {row.get("metric", "") for row in rows}
     drawn = next((m.metric for m in run.clusters if m.metric in metrics), None)
     metric = drawn or next((row.get("metric", "") for row in rows), "")
     return [row for row in rows if row.get("metric", "") == metric]
 
 
-def view_title(labels: str, offset: str) -> str:
+Kind = tuple[str, str, str]
+"""Labels, offset and weight of profiles."""
+
+
+def _kind(row: Row) -> Kind:
+    return row["labels"], row["offset"], row.get("weight") or "activation"
+
+
+def _name(kind: Kind) -> str:
+    """What the page's script calls maps of a kind."""
+    return "-".join(kind[:2] if kind[2] == "activation" else kind)
+
+
+def view_title(labels: str, offset: str, weight: str = "activation") -> str:
     """What a map is of, in words."""
     usual = "at the step nearest their time" if offset == "none" else f"aligned by {offset}"
-    return f"{LABELS.get(labels, labels)}, {OFFSETS.get((labels, offset), usual)}"
+    weighted = WEIGHTS.get(weight, weight)
+    title = f"{LABELS.get(labels, labels)}, {OFFSETS.get((labels, offset), usual)}"
+    return f"{title}; {weighted}" if weighted else title
 
 
-def _rank(key: tuple[str, str]) -> tuple[int, bool, str]:
-    order = list(LABELS)
-    return (order.index(key[0]) if key[0] in order else 9, key[1] != "gradient", key[1])
+def _rank(kind: Kind) -> tuple[bool, int, bool, str, int]:
+    labels, offset, weight = kind
+    order, weights = list(LABELS), list(WEIGHTS)
+    return (
+        weight != "activation",
+        order.index(labels) if labels in order else 9,
+        offset != "gradient",
+        offset,
+        weights.index(weight) if weight in weights else 9,
+    )
 
 
-def _map_view(run: Run, rows: Sequence[Row], labels: str, offset: str, layers: Sequence[str]) -> MapView:
-    maps = [m for m in run.clusters if (m.labels, m.offset, m.weight) == (labels, offset, "activation")]
+def _map_view(run: Run, rows: Sequence[Row], kind: Kind, layers: Sequence[str]) -> MapView:
+    labels = kind[0]
+    maps = [m for m in run.clusters if (m.labels, m.offset, m.weight) == kind]
     pictures = []
     for m in maps:
-        beside = [r for r in rows if (r["labels"], r["offset"], r["layer"]) == (labels, offset, m.layer)]
+        beside = [r for r in rows if (_kind(r), r["layer"]) == (kind, m.layer)]
         ordered = m.distance[np.ix_(m.order, m.order)]
         top = float(np.nanmax(ordered)) if np.isfinite(ordered).any() else 1.0
         scaled = np.nan_to_num(ordered / (top or 1.0), nan=1.0).clip(0, 1)
@@ -159,8 +191,8 @@ def _map_view(run: Run, rows: Sequence[Row], labels: str, offset: str, layers: S
     groups = max((len(m.groups) for m in maps), default=0)
     present = [name for name in COLOURS if any(class_of(g, labels) == name for m in maps for g in m.groups)]
     return MapView(
-        key=f"{labels}-{offset}",
-        title=view_title(labels, offset),
+        key=_name(kind),
+        title=view_title(*kind),
         groups=groups,
         classes=tuple((name, COLOURS[name]) for name in present),
         width=_size(groups),
@@ -289,30 +321,22 @@ def _curves(rows: Sequence[Row], layers: Sequence[str], controls: Sequence[Row])
         return ()
     margin = 0.06 * (max(finite) - min(finite) or 1.0)
     limits = (min(finite) - margin, max(finite) + margin)
-    keys = dict.fromkeys((row["labels"], row["offset"], row["classes"]) for row in rows)
+    keys = dict.fromkeys((_kind(row), row["classes"]) for row in rows)
     curves = []
-    for labels, offset, classes in sorted(keys, key=lambda key: (_rank(key[:2]), key[2])):
-        by_layer = {
-            row["layer"]: row
-            for row in rows
-            if (row["labels"], row["offset"], row["classes"]) == (labels, offset, classes)
-        }
-        beside = [
-            row
-            for row in controls
-            if (row["labels"], row["offset"], row["classes"]) == (labels, offset, classes)
-        ]
+    for kind, classes in sorted(keys, key=lambda key: (_rank(key[0]), key[1])):
+        by_layer = {row["layer"]: row for row in rows if (_kind(row), row["classes"]) == (kind, classes)}
+        beside = [row for row in controls if (_kind(row), row["classes"]) == (kind, classes)]
         frames = next((row for row in beside if row["control"] == "frame-classifier"), None)
         untrained = {row["layer"]: row for row in beside if row["control"] == "untrained"}
         points = [_depth_point(layer, by_layer.get(layer, {})) for layer in layers]
-        title = f"{view_title(labels, offset)}: {classes}"
+        title = f"{view_title(*kind)}: {classes}"
         best = max((p for p in points if np.isfinite(p.value)), key=lambda p: p.value, default=None)
         label = f"Silhouette over layers. {title}."
         if best is not None:
             label += f" Largest {fixed(best.value)} at {layer_name(best.layer)}."
         curves.append(
             Curve(
-                key=f"{labels}-{offset}",
+                key=_name(kind),
                 title=title,
                 picture=depth_curve(
                     points,
