@@ -13,7 +13,7 @@ import pytest
 import asr_introspect
 
 PACKAGE = Path(asr_introspect.__file__).parent
-BASE = {"errors", "files", "progress", "random", "resources", "convolution"}
+BASE = {"compiled", "errors", "files", "progress", "random", "resources", "convolution"}
 LEVELS = (
     BASE,
     {"features", "corpus"},

@@ -11,8 +11,8 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import adjusted_rand_score
 
+from asr_introspect.compiled import compiled
 from asr_introspect.errors import UsageError, unknown_name
-from asr_introspect.introspection.compiled import compiled
 from asr_introspect.random import generator
 
 Metric = Literal["euclidean", "cosine", "correlation"]

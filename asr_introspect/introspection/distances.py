@@ -22,9 +22,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from asr_introspect.compiled import compiled
 from asr_introspect.introspection.bootstrap import drawn_over, utterance_weights
 from asr_introspect.introspection.clusters import Metric, distances
-from asr_introspect.introspection.compiled import compiled
 from asr_introspect.random import generator
 
 SPLITS = 20

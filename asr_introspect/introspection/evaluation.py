@@ -7,13 +7,12 @@ the position found for another letter, and the one found on a scrambled spectrog
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numba
 import numpy as np
 
+from asr_introspect.compiled import CONTRACTED, compiled
 from asr_introspect.errors import UsageError
 from asr_introspect.introspection.bootstrap import (
     Interval,
@@ -366,18 +365,10 @@ def _windows_along(
     return found
 
 
-SUMS = {"contract", "reassoc"}
+SUMS = CONTRACTED | {"reassoc"}
 """Sums over channels may be taken several at a time: float32 rounding, the same in every run."""
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as machine code, kept on disk where there is a folder for it."""
-    try:
-        return numba.njit(function, cache=True, nogil=True, fastmath=SUMS)  # type: ignore[no-any-return]
-    except RuntimeError:  # neither the package's folder nor the user's can be written to
-        return numba.njit(function, nogil=True, fastmath=SUMS)  # type: ignore[no-any-return]
-
-
-_accumulate = _compiled(_sum_windows)
-_held_against = _compiled(_windows_held_against)
-_along = _compiled(_windows_along)
+_accumulate = compiled(_sum_windows, SUMS)
+_held_against = compiled(_windows_held_against, SUMS)
+_along = compiled(_windows_along, SUMS)

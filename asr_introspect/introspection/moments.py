@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from asr_introspect.compiled import compiled
 from asr_introspect.errors import UsageError
-from asr_introspect.introspection.compiled import compiled
 
 TILE = 16
 """Channels summed together."""

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from asr_introspect.compiled import compiled
 from asr_introspect.introspection.bootstrap import Interval
-from asr_introspect.introspection.compiled import compiled
 from asr_introspect.introspection.distances import halves
 from asr_introspect.random import generator
 from asr_introspect.recogniser.scoring import ENOUGH_SPEAKERS

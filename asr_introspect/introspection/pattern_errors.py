@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from asr_introspect.compiled import compiled
 from asr_introspect.errors import UsageError
-from asr_introspect.introspection.compiled import compiled
 from asr_introspect.introspection.moments import Moments
 from asr_introspect.introspection.profiles import Average
 

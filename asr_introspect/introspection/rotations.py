@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from asr_introspect.introspection.compiled import compiled
+from asr_introspect.compiled import compiled
 from asr_introspect.introspection.moments import in_threads
 from asr_introspect.introspection.pattern_errors import UtteranceWindows
 from asr_introspect.introspection.profiles import Average

@@ -31,8 +31,8 @@ from torch import Tensor
 
 from asr_introspect.attribution.attribute import attribute_chunks
 from asr_introspect.attribution.windows import cut
+from asr_introspect.compiled import compiled
 from asr_introspect.errors import unknown_name
-from asr_introspect.introspection.compiled import compiled
 from asr_introspect.introspection.cones import Cone
 from asr_introspect.introspection.moments import Moments, empty
 from asr_introspect.introspection.offsets import CHUNK, COMPOSITE, parts_of, positions_of

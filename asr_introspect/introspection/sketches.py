@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr_introspect.introspection.compiled import compiled
+from asr_introspect.compiled import compiled
 from asr_introspect.introspection.cones import Cone
 from asr_introspect.random import generator
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from asr_introspect.compiled import EXACT, compiled
 from asr_introspect.corpus.records import Segment
 from asr_introspect.errors import IntrospectError, UsageError
 from asr_introspect.recogniser.checkpoint import Recogniser
@@ -133,15 +132,7 @@ def _best_states(scores: np.ndarray, states: np.ndarray, skips: np.ndarray) -> t
     return path, total
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as machine code, kept on disk where there is a folder for it."""
-    try:
-        return numba.njit(function, cache=True, nogil=True)  # type: ignore[no-any-return]
-    except RuntimeError:  # neither the package's folder nor the user's can be written to
-        return numba.njit(function, nogil=True)  # type: ignore[no-any-return]
-
-
-_viterbi = compiled(_best_states)
+_viterbi = compiled(_best_states, EXACT)
 
 
 def align_targets(logits: Tensor | np.ndarray, targets: Sequence[int], blank: int = 0) -> list[Span]:

@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 import torch
-import torch.distributed as distributed
 from numba.core import types
 from numba.extending import intrinsic
 from torch import Tensor
 
+from asr_introspect.compiled import CONTRACTED, compiled
+
 
 def can_be_fused(signal: Tensor) -> bool:
-    """Whether a signal is of a kind that :func:`normalise_rectify` takes, and one process trains alone."""
-    together = distributed.is_available() and distributed.is_initialized()
-    return not together and signal.device.type == "cpu" and signal.dtype in (torch.float32, torch.bfloat16)
+    """Whether a signal is of a kind that :func:`normalise_rectify` takes."""
+    return signal.device.type == "cpu" and signal.dtype in (torch.float32, torch.bfloat16)
 
 
 def normalise_rectify(
@@ -119,10 +118,8 @@ def _bits(rows: Tensor) -> np.ndarray:
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    try:
-        return numba.njit(function, cache=True, nogil=True, fastmath={"contract", "nsz"})  # type: ignore[no-any-return]
-    except RuntimeError:  # no folder can be written to
-        return numba.njit(function, nogil=True, fastmath={"contract", "nsz"})  # type: ignore[no-any-return]
+    """The sign of a zero may change: what is at most zero is cut off."""
+    return compiled(function, CONTRACTED | {"nsz"})
 
 
 def _widening(context: Any, bits: Any) -> Any:
@@ -195,6 +192,12 @@ def _forward(
 
 
 @_compiled
+def _passed(value: Any, gradient: Any, scale: Any, shift: Any, kept: Any) -> Any:
+    """What of a gradient dropout and rectifier let through, at a value before the norm."""
+    return gradient * kept if value * scale + shift > np.float32(0) else np.float32(0)
+
+
+@_compiled
 def _sum_gradients(
     rows: np.ndarray,
     gradients: np.ndarray,
@@ -205,7 +208,7 @@ def _sum_gradients(
     sums: np.ndarray,
 ) -> None:
     """Sums of the gradient by the normalised rows, and of its products with the rows."""
-    channels, zero = rows.shape[2], np.float32(0)
+    channels = rows.shape[2]
     for item in range(rows.shape[0]):
         for first in range(0, valid[item], 16):
             total = np.zeros(channels, np.float32)
@@ -213,8 +216,8 @@ def _sum_gradients(
             for row in range(first, min(first + 16, valid[item])):
                 for channel in range(channels):
                     value = _as_float(rows[item, row, channel])
-                    passed = _as_float(gradients[item, row, channel]) * kept[item, channel]
-                    passed = passed if value * scale[channel] + shift[channel] > zero else zero
+                    gradient = _as_float(gradients[item, row, channel])
+                    passed = _passed(value, gradient, scale[channel], shift[channel], kept[item, channel])
                     total[channel] += passed
                     products[channel] += passed * value
             for channel in range(channels):
@@ -234,13 +237,12 @@ def _backward(
     offset: np.ndarray,
     inputs: np.ndarray,
 ) -> None:
-    zero = np.float32(0)
     for item in range(rows.shape[0]):
         for row in range(valid[item]):
             for channel in range(rows.shape[2]):
                 value = _as_float(rows[item, row, channel])
-                passed = _as_float(gradients[item, row, channel]) * kept[item, channel]
-                passed = passed if value * scale[channel] + shift[channel] > zero else zero
+                gradient = _as_float(gradients[item, row, channel])
+                passed = _passed(value, gradient, scale[channel], shift[channel], kept[item, channel])
                 found = scale[channel] * passed - slope[channel] * value - offset[channel]
                 inputs[item, row, channel] = _as_kind(found, inputs[0, 0, 0])
         inputs[item, valid[item] :] = 0

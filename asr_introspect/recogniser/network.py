@@ -68,11 +68,9 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
         if not self.training:
             return super().forward(input)
         rows = None if mask is None else mask.expand(len(input), 1, -1).flatten().nonzero()[:, 0]
-        together = distributed.is_available() and distributed.is_initialized()
-        if not together and (input[:, 0].numel() if rows is None else len(rows)) > 1:
-            momentum = self.momentum if self.momentum is not None else 0.1
-            statistics = (self.running_mean, self.running_var, momentum, self.eps)
-            normalised: Tensor = _RowNorm.apply(input, self.weight, self.bias, rows, *statistics)  # type: ignore[no-untyped-call]
+        mean_so_far, variance_so_far, momentum, _ = self.statistics
+        if not _together() and (input[:, 0].numel() if rows is None else len(rows)) > 1:
+            normalised: Tensor = _RowNorm.apply(input, self.weight, self.bias, rows, *self.statistics)  # type: ignore[no-untyped-call]
             return normalised
         values = input if input.dtype == torch.float64 else input.float()
         weights = torch.ones_like(values[:, :1]) if mask is None else mask.to(values.dtype)
@@ -84,13 +82,18 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
         (squares,) = _over_processes(centred.square().sum((0, 2)))
         variance = squares / count
         with torch.no_grad():
-            momentum = self.momentum if self.momentum is not None else 0.1
-            assert self.running_mean is not None
-            assert self.running_var is not None
-            self.running_mean.lerp_(mean, momentum)
-            self.running_var.lerp_(variance * count / (count - 1).clamp_min(1), momentum)
+            mean_so_far.lerp_(mean, momentum)
+            variance_so_far.lerp_(variance * count / (count - 1).clamp_min(1), momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return torch.addcmul(self.bias[:, None], centred, scale[:, None]).to(input.dtype)
+
+    @property
+    def statistics(self) -> tuple[Tensor, Tensor, float, float]:
+        """Running mean and variance ``(C,)``, the momentum that moves them, what is added to a variance."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        momentum = self.momentum if self.momentum is not None else 0.1
+        return self.running_mean, self.running_var, momentum, self.eps
 
 
 class _RowNorm(torch.autograd.Function):
@@ -153,9 +156,14 @@ def _as_rows(image: Tensor) -> Tensor:
     return image[0, :, 0].t().contiguous()
 
 
+def _together() -> bool:
+    """Whether several processes train together."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
 def _over_processes(*parts: Tensor) -> tuple[Tensor, ...]:
     """The sums over all training processes, differentiable; the parts themselves where there is one."""
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if not _together():
         return parts
     summed: tuple[Tensor, ...] = tuple(_SumOverProcesses.apply(part) for part in parts)  # type: ignore[no-untyped-call]
     return summed
@@ -213,7 +221,8 @@ class Block(nn.Module):
         """``(B, C, T)`` to ``(B, C', U)``; ``mask`` ``(B, 1, U)`` is one at valid output positions."""
         outputs: Tensor = self.convolution(self.padding(inputs))
         if not self.is_last:
-            if self.training and isinstance(self.activation, nn.ReLU) and can_be_fused(outputs):
+            rectified = isinstance(self.activation, nn.ReLU)
+            if self.training and rectified and not _together() and can_be_fused(outputs):
                 return self._fused(outputs, mask)
             outputs = self.dropout(self.activation(self.normalisation(outputs, mask)))
         return outputs if mask is None else outputs * mask
@@ -221,13 +230,9 @@ class Block(nn.Module):
     def _fused(self, signal: Tensor, mask: Tensor | None) -> Tensor:
         """Norm, rectifier, dropout and mask of a training step on a processor, in one pass."""
         lengths = torch.full((len(signal),), signal.shape[2]) if mask is None else mask[:, 0].sum(1).long()
-        norm = self.normalisation
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        momentum = norm.momentum if norm.momentum is not None else 0.1
         kept = functional.dropout(torch.ones(signal.shape[:2]), self.dropout.p) if self.dropout.p else None
-        statistics = (norm.running_mean, norm.running_var, momentum, norm.eps)
-        return normalise_rectify(signal, norm.weight, norm.bias, kept, lengths, statistics)
+        norm = self.normalisation
+        return normalise_rectify(signal, norm.weight, norm.bias, kept, lengths, norm.statistics)
 
 
 class Wav2Letter(nn.Module):

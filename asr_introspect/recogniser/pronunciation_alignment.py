@@ -13,8 +13,9 @@ from typing import Literal
 
 import numpy as np
 
+from asr_introspect.compiled import EXACT, compiled
 from asr_introspect.errors import IntrospectError, UsageError
-from asr_introspect.recogniser.alignment import Span, compiled, steps_needed
+from asr_introspect.recogniser.alignment import Span, steps_needed
 
 Variants = Sequence[Sequence[int]]
 """The pronunciations of a word, as classes of the recogniser."""
@@ -170,7 +171,7 @@ def _best_states(
     return path, total
 
 
-_best_path = compiled(_best_states)
+_best_path = compiled(_best_states, EXACT)
 
 
 def _words(path: np.ndarray, lattice: _Lattice, scores: np.ndarray, count: int) -> list[PronouncedWord]:
