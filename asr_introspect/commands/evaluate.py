@@ -73,9 +73,7 @@ def evaluate(
             max_utterances=max_utterances,
             out=out,
         )
-        say_skipped(scored.skipped)
-        print(phoneme_table(scored))
-        print(json.dumps(scored.summary(), ensure_ascii=False, allow_nan=False))
+        _show(scored, phoneme_table(scored))
         return
     found = evaluate_corpus(
         corpus,
@@ -88,8 +86,13 @@ def evaluate(
         max_utterances=max_utterances,
         out=out,
     )
+    _show(found, table(found))
+
+
+def _show(found: Evaluation | PhonemeEvaluation, rows: str) -> None:
+    """Prints the table and, as the last line, the figures; what was skipped goes to stderr."""
     say_skipped(found.skipped)
-    print(table(found))
+    print(rows)
     print(json.dumps(found.summary(), ensure_ascii=False, allow_nan=False))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr_introspect.errors import IntrospectError, UsageError
+from asr_introspect.errors import IntrospectError, UsageError, unknown_name
 from asr_introspect.recogniser.decoding import collapse, greedy
 from asr_introspect.recogniser.ngrams import START, NgramModel, read_model
 from asr_introspect.recogniser.symbols import SymbolTable
@@ -82,7 +82,7 @@ def choose_decoder(
             raise UsageError("a language model needs the beam decoder: --decoder beam")
         return lambda logits: greedy(logits, symbols.blank)
     if how != "beam":
-        raise UsageError(f"unknown decoder {how!r} (known: greedy, beam)")
+        raise unknown_name("decoder", how, ("greedy", "beam"))
     if language_model is None:
         return BeamDecoder(symbols, None, beam)
     spoken = [name for i, name in enumerate(symbols.symbols) if i != symbols.blank]
