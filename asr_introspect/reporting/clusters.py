@@ -12,7 +12,7 @@ from asr_introspect.reporting.charts import DepthPoint, depth_curve
 from asr_introspect.reporting.labels import COLOURS, class_of, short
 from asr_introspect.reporting.pictures import packed, picture
 from asr_introspect.reporting.run import ClusterMap, Run, depth
-from asr_introspect.reporting.tables import Row, number, read_table
+from asr_introspect.reporting.tables import Row, number
 from asr_introspect.reporting.words import fixed, layer_name, layer_tick, significance
 
 LABELS = {
@@ -93,7 +93,6 @@ class ClustersView:
     layers: tuple[str, ...]
     start: int
     has_phonemes: bool
-    distance: str
     drawn: str
     header: tuple[str, ...]
     has_controls: bool
@@ -117,7 +116,6 @@ def clusters_view(run: Run) -> ClustersView | None:
         layers=tuple(layer_name(layer) for layer in layers),
         start=layers.index(START) if START in layers else 0,
         has_phonemes=any(m.labels == "phonemes" for m in run.clusters),
-        distance=next((row["distance"] for row in rows if row.get("distance")), "plain, profiles"),
         drawn=next((row["drawn"] for row in rows if row.get("drawn")), ""),
         header=TABLE_HEADER,
         has_controls=bool(controls),
@@ -306,9 +304,9 @@ def _beyond(row: Row) -> bool:
 
 
 def _controls(run: Run, rows: Sequence[Row]) -> list[Row]:
-    """The rows of ``controls.csv`` in the metric that is shown."""
+    """The controls in the metric that is shown."""
     metric = next((row.get("metric", "") for row in rows), "")
-    return [row for row in read_table(run.folder / "controls.csv") if row.get("metric") == metric]
+    return [row for row in run.controls if row.get("metric") == metric]
 
 
 def _curves(rows: Sequence[Row], layers: Sequence[str], controls: Sequence[Row]) -> tuple[Curve, ...]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
+
+from asr_introspect.reporting.hdf5 import opened, texts
 
 AVERAGES = ("groups", "counts")
 """Weightings of the average that is taken off: each group alike, or by counts."""
@@ -62,23 +63,19 @@ class Patterns:
             return np.asarray(difference > self.threshold[:, None, None] * self.error[weighting])
 
 
-def read_pattern_sets(file: h5py.File, folder: Path, texts: Any) -> dict[str, Patterns]:
-    """The patterns of each set of labels, letters first.
-
-    Parameters
-    ----------
-    folder
-        The run, in which sounds lie.
-    texts
-        Turns strings as HDF5 gives them into text.
-    """
-    names = sorted(
-        (name for name in file if isinstance(file[name], h5py.Group)), key=lambda n: (n != "letters", n)
-    )
-    return {name: _read(file[name], folder, texts) for name in names}
+def read_patterns(folder: Path) -> dict[str, Patterns]:
+    """The patterns of each set of labels of a run, letters first; empty where it has none."""
+    path = folder / "patterns.h5"
+    if not path.exists():
+        return {}
+    with opened(path) as file:
+        names = sorted(
+            (name for name in file if isinstance(file[name], h5py.Group)), key=lambda n: (n != "letters", n)
+        )
+        return {name: _read(file[name], folder) for name in names}
 
 
-def _read(group: h5py.Group, folder: Path, texts: Any) -> Patterns:
+def _read(group: h5py.Group, folder: Path) -> Patterns:
     names = texts(group["group"][()])
     sounds = texts(group["sound"][()]) if "sound" in group else ("",) * len(names)
     errors = group.get("error", {})

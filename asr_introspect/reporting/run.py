@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ import numpy as np
 
 from asr_introspect.errors import IntrospectError
 from asr_introspect.files import FORMAT, read_json
-from asr_introspect.reporting.pattern_store import Patterns, read_pattern_sets
+from asr_introspect.reporting.hdf5 import opened, texts
+from asr_introspect.reporting.pattern_store import Patterns, read_patterns
 from asr_introspect.reporting.tables import Instances, Row, read_instances, read_table
 
 MOST_LETTERS = 1000
@@ -91,6 +91,7 @@ class Run:
     methods: list[Row]
     skipped: list[Row]
     evidence: list[Row]
+    controls: list[Row]
     splits: list[Row]
     split_pairs: list[Row]
     patterns: Mapping[str, Patterns]
@@ -146,9 +147,10 @@ def read_run(folder: Path | str) -> Run:
         methods=read_table(folder / "offset_table.csv"),
         skipped=read_table(folder / "skipped.csv"),
         evidence=read_table(folder / "clusters.csv"),
+        controls=read_table(folder / "controls.csv"),
         splits=read_table(folder / "splits.csv"),
         split_pairs=read_table(folder / "split_pairs.csv"),
-        patterns=_patterns(folder / "patterns.h5", folder),
+        patterns=read_patterns(folder),
         relevance=_relevance(folder / "relevance.h5"),
         clusters=_clusters(folder / "clusters.h5"),
         overshadowing=overshadowing,
@@ -167,35 +169,10 @@ def _mapping(path: Path) -> Mapping[str, Any]:
     return value
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file; an error that names it where it is damaged or lacks what it should hold."""
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        reason = str(error).strip("'\"").splitlines()[0]
-        raise IntrospectError(
-            f"{path} is damaged ({reason}); delete it and run introspect again on the folder"
-        ) from error
-
-
-def texts(values: Any) -> tuple[str, ...]:
-    """Strings as HDF5 gives them (bytes or text) as text."""
-    return tuple(value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values)
-
-
-def _patterns(path: Path, folder: Path) -> dict[str, Patterns]:
-    if not path.exists():
-        return {}
-    with _opened(path) as file:
-        return read_pattern_sets(file, folder, texts)
-
-
 def _relevance(path: Path) -> Relevance | None:
     if not path.exists():
         return None
-    with _opened(path) as file:
+    with opened(path) as file:
         if "lrp" not in file:
             return None
         group = file["lrp"]
@@ -236,7 +213,7 @@ def _overshadowing(path: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[s
     left_out: dict[str, tuple[str, ...]] = {}
     if not path.exists():
         return ratios, left_out
-    with _opened(path) as file:
+    with opened(path) as file:
         for labels in file:
             offset = next(
                 (name for name in ("gradient", *file[labels]) if f"{name}/activation" in file[labels]), ""
@@ -274,7 +251,7 @@ def _clusters(path: Path) -> list[ClusterMap]:
     if not path.exists():
         return []
     found = []
-    with _opened(path) as file:
+    with opened(path) as file:
         for labels in file:
             for offset in file[labels]:
                 for weight in file[labels][offset]:
