@@ -126,6 +126,86 @@ def histogram(heights: Sequence[int], first: float, width: float, unit: str, sum
 
 
 @dataclass(frozen=True)
+class LayerPlot:
+    """Where layers and values lie in a chart over the layers, and its parts as SVG.
+
+    Parameters
+    ----------
+    limits
+        The lowest and the highest value.
+    places
+        How many places there are from left to right.
+    first
+        The number of the leftmost place.
+    """
+
+    limits: tuple[float, float]
+    places: int
+    first: int = 0
+
+    ACROSS, TOP, TALL, LEFT, RIGHT = 420.0, 10.0, 170.0, 44.0, 10.0
+
+    def x(self, place: int) -> float:
+        step = (self.ACROSS - self.LEFT - self.RIGHT) / max(self.places - 1, 1)
+        return self.LEFT + (place - self.first) * step
+
+    def y(self, value: float) -> float:
+        low, high = self.limits
+        return self.TOP + self.TALL * (1 - (value - low) / (high - low))
+
+    def grid(self) -> list[str]:
+        """Lines at round values, with the values."""
+        low, high = self.limits
+        right, parts = self.ACROSS - self.RIGHT, []
+        for tick in nice_ticks(low, high, about=6):
+            if low <= tick <= high:
+                y = self.y(tick)
+                place = f'x="{self.LEFT - 6}" y="{y + 4:.1f}"'
+                parts.append(f'<path class="grid" d="M{self.LEFT} {y:.1f}H{right}"/>')
+                parts.append(f'<text {place} text-anchor="end">{fixed(tick, 2)}</text>')
+        return parts
+
+    def band(self, limits: Sequence[tuple[float, float]]) -> list[str]:
+        """The area between two values at each place from 0 on; nothing where they are not known anywhere."""
+        known = [(i, low, high) for i, (low, high) in enumerate(limits) if np.isfinite(low + high)]
+        if not known:
+            return []
+        corners = [(i, high) for i, _, high in known] + [(i, low) for i, low, _ in reversed(known)]
+        return [f'<polygon class="null" points="{self._path(corners)}"/>']
+
+    def line(self, style: str, points: Sequence[tuple[int, float]]) -> str:
+        """A line through values at places."""
+        return f'<polyline class="{style}" points="{self._path(points)}"/>'
+
+    def _path(self, points: Sequence[tuple[int, float]]) -> str:
+        return " ".join(f"{self.x(i):.1f},{self.y(value):.1f}" for i, value in points)
+
+    def interval(self, place: int, low: float, high: float) -> list[str]:
+        """The interval of a value; nothing where it is not known."""
+        if not np.isfinite(low + high):
+            return []
+        ends = f"{self.y(low):.1f}V{self.y(high):.1f}"
+        return [f'<path class="interval" d="M{self.x(place):.1f} {ends}"/>']
+
+    def name(self, place: int, text: str) -> str:
+        """A name below a place."""
+        where = f'x="{self.x(place):.1f}" y="{self.TOP + self.TALL + 18}"'
+        return f'<text {where} text-anchor="middle">{escape(text)}</text>'
+
+    def svg(self, parts: Sequence[str], label: str) -> Markup:
+        """The chart of its parts; ``label`` says in words what it shows."""
+        return Markup(
+            f'<svg class="chart" viewBox="0 0 {self.ACROSS:.0f} {self.TOP + self.TALL + 24:.0f}" role="img" '
+            f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
+        )
+
+
+def known_points(values: Sequence[float]) -> list[tuple[int, float]]:
+    """The values that are numbers, each with its place."""
+    return [(i, value) for i, value in enumerate(values) if np.isfinite(value)]
+
+
+@dataclass(frozen=True)
 class DepthPoint:
     """A value at one layer with its interval, the band of one null and the limits of another; NaN where
     unknown.
@@ -161,62 +241,30 @@ def depth_curve(
     control
         By layer what a control gives, a dotted line.
     """
-    across, top, tall, left, right = 420.0, 10.0, 170.0, 44.0, 10.0
     low, high = limits
-    extra = 0 if before is None else 1
-    step = (across - left - right) / max(len(points) - 1 + extra, 1)
-
-    def x(i: int) -> float:
-        return left + (i + extra) * step
-
-    def y(value: float) -> float:
-        return top + tall * (1 - (value - low) / (high - low))
-
-    parts = []
-    for tick in nice_ticks(low, high, about=6):
-        if low <= tick <= high:
-            parts.append(f'<path class="grid" d="M{left} {y(tick):.1f}H{across - right}"/>')
-            parts.append(
-                f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{fixed(tick, 2)}</text>'
-            )
-    band = [(i, p) for i, p in enumerate(points) if np.isfinite(p.low + p.high)]
-    if band:
-        corners = [f"{x(i):.1f},{y(p.high):.1f}" for i, p in band]
-        corners += [f"{x(i):.1f},{y(p.low):.1f}" for i, p in reversed(band)]
-        parts.append(f'<polygon class="null" points="{" ".join(corners)}"/>')
+    first = 0 if before is None else -1
+    plot = LayerPlot(limits, len(points) - first, first)
+    parts = [*plot.grid(), *plot.band([(p.low, p.high) for p in points])]
     for name in ("other_low", "other_high"):
         line = [(i, float(getattr(p, name))) for i, p in enumerate(points) if low <= getattr(p, name) <= high]
         if line:
-            path = " ".join(f"{x(i):.1f},{y(value):.1f}" for i, value in line)
-            parts.append(f'<polyline class="other-null" points="{path}"/>')
+            parts.append(plot.line("other-null", line))
     for i, p in enumerate(points):
-        if np.isfinite(p.interval_low + p.interval_high):
-            ends = f"{y(p.interval_low):.1f}V{y(p.interval_high):.1f}"
-            parts.append(f'<path class="interval" d="M{x(i):.1f} {ends}"/>')
-    path = " ".join(f"{x(i):.1f},{y(value):.1f}" for i, value in enumerate(control) if np.isfinite(value))
-    if path:
-        parts.append(f'<polyline class="control" points="{path}"/>')
+        parts += plot.interval(i, p.interval_low, p.interval_high)
+    if known := known_points(control):
+        parts.append(plot.line("control", known))
     if before is not None and np.isfinite(before.value):
         style = "beyond" if before.beyond_chance else "chance"
-        if np.isfinite(before.interval_low + before.interval_high):
-            ends = f"{y(before.interval_low):.1f}V{y(before.interval_high):.1f}"
-            parts.append(f'<path class="interval" d="M{x(-1):.1f} {ends}"/>')
-        place = f'x="{x(-1) - 4:.1f}" y="{y(before.value) - 4:.1f}"'
+        parts += plot.interval(-1, before.interval_low, before.interval_high)
+        place = f'x="{plot.x(-1) - 4:.1f}" y="{plot.y(before.value) - 4:.1f}"'
         parts.append(f'<rect class="{style}" {place} width="8" height="8"/>')
+        parts.append(plot.name(-1, before.layer))
+    known = known_points([p.value for p in points])
+    parts.append(plot.line("curve", known))
+    for i, value in known:
+        style = "beyond" if points[i].beyond_chance else "chance"
         parts.append(
-            f'<text x="{x(-1):.1f}" y="{top + tall + 18}" text-anchor="middle">{before.layer}</text>'
+            f'<circle class="{style}" data-layer="{i}" cx="{plot.x(i):.1f}" cy="{plot.y(value):.1f}" r="4"/>'
         )
-    known = [(i, p) for i, p in enumerate(points) if np.isfinite(p.value)]
-    path = " ".join(f"{x(i):.1f},{y(p.value):.1f}" for i, p in known)
-    parts.append(f'<polyline class="curve" points="{path}"/>')
-    for i, p in known:
-        style = "beyond" if p.beyond_chance else "chance"
-        parts.append(
-            f'<circle class="{style}" data-layer="{i}" cx="{x(i):.1f}" cy="{y(p.value):.1f}" r="4"/>'
-        )
-    for i, text in enumerate(ticks):
-        parts.append(f'<text x="{x(i):.1f}" y="{top + tall + 18}" text-anchor="middle">{escape(text)}</text>')
-    return Markup(
-        f'<svg class="chart" viewBox="0 0 {across:.0f} {top + tall + 24:.0f}" role="img" '
-        f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
-    )
+    parts += [plot.name(i, text) for i, text in enumerate(ticks)]
+    return plot.svg(parts, label)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from asr_introspect.reporting.charts import nice_ticks
+from asr_introspect.reporting.charts import LayerPlot, known_points
 from asr_introspect.reporting.run import Run, depth
 from asr_introspect.reporting.tables import Row, number
 from asr_introspect.reporting.words import NONE, fixed, layer_name, layer_tick, letter_name, significance
@@ -128,52 +128,19 @@ def _pair(own: dict[str, Row], layers: Sequence[str]) -> tuple[str, ...]:
 
 def _curves(rows: Sequence[Row], label: str) -> Markup:
     """Both shares over the layers, with their intervals and the null of the first."""
-    across, top, tall, left, right = 420.0, 10.0, 170.0, 44.0, 10.0
     columns = ("same_group", "low", "high", "null_low", "null_high", "same_part")
     values = [number(row[name]) for row in rows for name in columns]
     known = [value for value in values if np.isfinite(value)]
-    low, high = min([*known, 0.0]) - 0.05, max([*known, 1.0]) + 0.05
-    step = (across - left - right) / max(len(rows) - 1, 1)
-
-    def x(i: int) -> float:
-        return left + i * step
-
-    def y(value: float) -> float:
-        return top + tall * (1 - (value - low) / (high - low))
-
-    def line(name: str, style: str) -> list[str]:
-        points = [(i, number(row[name])) for i, row in enumerate(rows)]
-        path = " ".join(f"{x(i):.1f},{y(value):.1f}" for i, value in points if np.isfinite(value))
-        return [f'<polyline class="{style}" points="{path}"/>'] if path else []
-
-    parts = []
-    for tick in nice_ticks(low, high, about=6):
-        if low <= tick <= high:
-            parts.append(f'<path class="grid" d="M{left} {y(tick):.1f}H{across - right}"/>')
-            parts.append(
-                f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{fixed(tick, 2)}</text>'
-            )
-    band = [
-        (i, number(row["null_low"]), number(row["null_high"]))
-        for i, row in enumerate(rows)
-        if np.isfinite(number(row["null_low"]))
-    ]
-    if band:
-        corners = [f"{x(i):.1f},{y(upper):.1f}" for i, _, upper in band]
-        corners += [f"{x(i):.1f},{y(lower):.1f}" for i, lower, _ in reversed(band)]
-        parts.append(f'<polygon class="null" points="{" ".join(corners)}"/>')
-    parts += line("same_part", "second") + line("same_group", "curve")
+    plot = LayerPlot((min([*known, 0.0]) - 0.05, max([*known, 1.0]) + 0.05), len(rows))
+    parts = [*plot.grid(), *plot.band([(number(row["null_low"]), number(row["null_high"])) for row in rows])]
+    for name, style in (("same_part", "second"), ("same_group", "curve")):
+        if points := known_points([number(row[name]) for row in rows]):
+            parts.append(plot.line(style, points))
     for i, row in enumerate(rows):
-        ends = number(row["low"]), number(row["high"])
-        if np.isfinite(sum(ends)):
-            parts.append(f'<path class="interval" d="M{x(i):.1f} {y(ends[0]):.1f}V{y(ends[1]):.1f}"/>')
-        value = number(row["same_group"])
+        low, value = number(row["low"]), number(row["same_group"])
+        parts += plot.interval(i, low, number(row["high"]))
         if np.isfinite(value):
-            style = "beyond" if ends[0] > max(number(row["null_high"]), 0.0) else "chance"
-            parts.append(f'<circle class="{style}" cx="{x(i):.1f}" cy="{y(value):.1f}" r="4"/>')
-        middle = f'{x(i):.1f}" y="{top + tall + 18}" text-anchor="middle'
-        parts.append(f'<text x="{middle}">{escape(layer_tick(row["layer"]))}</text>')
-    return Markup(
-        f'<svg class="chart" viewBox="0 0 {across:.0f} {top + tall + 24:.0f}" role="img" '
-        f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
-    )
+            style = "beyond" if low > max(number(row["null_high"]), 0.0) else "chance"
+            parts.append(f'<circle class="{style}" cx="{plot.x(i):.1f}" cy="{plot.y(value):.1f}" r="4"/>')
+        parts.append(plot.name(i, layer_tick(row["layer"])))
+    return plot.svg(parts, label)
