@@ -52,15 +52,19 @@ class Patterns:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(np.where(total > 0, summed / total, np.nan))
 
-    def significant(self, weighting: str, inside: np.ndarray) -> np.ndarray | None:
+    def significant(self, weighting: str, patterns: np.ndarray) -> np.ndarray | None:
         """Which cells of each group's pattern exceed its threshold, ``(G, F, W)``; None where that is not
         known.
+
+        Parameters
+        ----------
+        patterns
+            The means less the average of that weighting, ``(G, F, W)``.
         """
         if self.threshold is None or weighting not in self.error:
             return None
         with np.errstate(invalid="ignore"):
-            difference = np.abs(self.mean - self.average(weighting, inside))
-            return np.asarray(difference > self.threshold[:, None, None] * self.error[weighting])
+            return np.asarray(np.abs(patterns) > self.threshold[:, None, None] * self.error[weighting])
 
 
 def read_patterns(folder: Path) -> dict[str, Patterns]:

@@ -13,7 +13,7 @@ import soundfile
 
 from asr_introspect.reporting.geometry import Tick, frequency_ticks, lag_ticks
 from asr_introspect.reporting.pattern_store import Patterns
-from asr_introspect.reporting.pictures import data_address, limit_of, packed, palette, picture, png
+from asr_introspect.reporting.pictures import data_address, levelled, limit_of, packed, palette, picture, png
 from asr_introspect.reporting.run import Run
 from asr_introspect.reporting.words import fixed, hertz, layer_name, letter_name, milliseconds, percent
 
@@ -134,7 +134,8 @@ def _view(run: Run, labels: str, stored: Patterns) -> PatternsView | None:
         return None
     grand, by_counts = stored.average("groups", inside), stored.average("counts", inside)
     patterns = stored.mean - grand
-    beyond, beyond_counts = stored.significant("groups", inside), stored.significant("counts", inside)
+    beyond = stored.significant("groups", patterns)
+    beyond_counts = stored.significant("counts", stored.mean - by_counts)
     frequent = [g for g in kept if inside[g] and counts[g] >= ENOUGH] or np.flatnonzero(inside).tolist()
     limit, mean_limit = limit_of(patterns[frequent], 0.998), limit_of(stored.mean[frequent], 0.998)
     shift = grand - by_counts
@@ -238,8 +239,7 @@ def veiled_palette() -> np.ndarray:
 
 def veiled_picture(values: np.ndarray, limit: float, beyond: np.ndarray | None) -> str:
     """A data address of a pattern ``(F, W)``, low frequencies at the bottom, cells not ``beyond`` veiled."""
-    scaled = np.nan_to_num((values + limit) / (2 * limit if limit > 0 else 1.0), nan=0.5).clip(0, 1)
-    indices = np.round((LEVELS - 1) * scaled).astype(np.uint8)
+    indices = levelled(values, -limit, limit, LEVELS)
     if beyond is not None:
         indices = np.where(beyond, indices, indices + LEVELS).astype(np.uint8)
     return data_address(png(indices[::-1], veiled_palette()), "image/png")

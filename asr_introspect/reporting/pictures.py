@@ -59,16 +59,19 @@ def png(indices: np.ndarray, colours: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def levelled(values: np.ndarray, low: float, high: float, levels: int) -> np.ndarray:
+    """The step of each value from 0 at ``low`` to ``levels - 1`` at ``high``, bytes; the middle for NaN."""
+    span = high - low if high > low else 1.0
+    scaled = np.nan_to_num((values - low) / span, nan=0.5, posinf=1.0, neginf=0.0).clip(0, 1)
+    return np.asarray(np.round((levels - 1) * scaled), dtype=np.uint8)
+
+
 def picture(values: np.ndarray, low: float, high: float, colours: str, levels: int = 256) -> str:
     """A data address of ``values`` ``(H, W)``, first row at the top, from ``low`` to ``high``.
 
-    What is not finite takes the colour of the middle. Fewer ``levels`` make a smaller file; an odd number
-    has a middle one.
+    NaN takes the colour of the middle. Fewer ``levels`` make a smaller file; an odd number has a middle one.
     """
-    span = high - low if high > low else 1.0
-    scaled = np.nan_to_num((values - low) / span, nan=0.5, posinf=1.0, neginf=0.0).clip(0, 1)
-    indices = np.round((levels - 1) * scaled).astype(np.uint8)
-    return data_address(png(indices, palette(colours, levels)), "image/png")
+    return data_address(png(levelled(values, low, high, levels), palette(colours, levels)), "image/png")
 
 
 def quantised(values: np.ndarray, limit: float) -> np.ndarray:

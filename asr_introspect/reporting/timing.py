@@ -99,7 +99,7 @@ def timing_view(run: Run) -> TimingView | None:
             median=milliseconds(number(row.get("median_ms"))),
             interval=_interval(number(row.get("low_ms")), number(row.get("high_ms"))),
             mean=milliseconds(number(row.get("mean_ms"))),
-            spread=_with_range(row, "spread_ms", "spread", 1.0, 0, "_ms"),
+            spread=_with_range(row, "spread", 1.0, 0, "_ms"),
         )
         for row in ordered
         if row.get("group") == "all"
@@ -207,7 +207,7 @@ def _verdict(rows: Sequence[Row]) -> str:
     equal = [_method_name(row) for row in said["no worse"] if row.get("control") != "1"]
     text = (
         f"Windows agree best at {_method_name(best)}: correlation of two of a letter "
-        f"{_with_range(best, 'correlation', 'correlation', 1.0, 3)}; the letter's mean, less its noise, is "
+        f"{_with_range(best, 'correlation', 1.0, 3)}; the letter's mean, less its noise, is "
         f"{percent(number(best.get('signal')))} of their variance, and "
         f"{percent(number(best.get('average')))} are explained by the mean over all letters alone"
     )
@@ -241,13 +241,13 @@ def _method_row(row: Row) -> tuple[str, ...]:
     name = _method_name(row)
     return (
         f"{name} (control)" if row.get("control") == "1" else name,
-        _with_range(row, "explained", "explained", 100.0, 1),
+        _with_range(row, "explained", 100.0, 1),
         _points(row),
-        _with_range(row, "signal", "signal", 100.0, 1),
+        _with_range(row, "signal", 100.0, 1),
         percent(number(row.get("average"))),
-        _with_range(row, "correlation", "correlation", 1.0, 3),
+        _with_range(row, "correlation", 1.0, 3),
         f"{milliseconds(number(row.get('median_ms')))} ({_interval(*_numbers(row, 'low_ms', 'high_ms'))})",
-        _with_range(row, "spread_ms", "spread", 1.0, 0, "_ms"),
+        _with_range(row, "spread", 1.0, 0, "_ms"),
         percent(number(row.get("unseen"))),
     )
 
@@ -265,8 +265,9 @@ def _points(row: Row) -> str:
     return f"{said[0]} ({said[1]} to {said[2]})"
 
 
-def _with_range(row: Row, name: str, stem: str, scale: float, digits: int, unit: str = "") -> str:
-    value, low, high = _numbers(row, name, f"{stem}_low{unit}", f"{stem}_high{unit}")
+def _with_range(row: Row, name: str, scale: float, digits: int, unit: str = "") -> str:
+    """A number and its interval; ``unit`` is what the names of its columns end in."""
+    value, low, high = _numbers(row, f"{name}{unit}", f"{name}_low{unit}", f"{name}_high{unit}")
     text = fixed(scale * value, digits)
     if not np.isfinite(low + high):
         return text
