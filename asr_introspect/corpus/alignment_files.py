@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from asr_introspect.corpus.alignment_text import Lines, read_condensed, read_ctm, read_json_alignments, sniff
+from asr_introspect.corpus.alignment_text import read_condensed, read_ctm, read_json_alignments, sniff
 from asr_introspect.corpus.alignments import Alignment, read_textgrid
 from asr_introspect.corpus.records import Skipped, Utterance
 from asr_introspect.errors import IntrospectError
@@ -83,13 +83,12 @@ def find_alignments(place: Path | str, utterances: Sequence[Utterance]) -> Corpu
     kind, files = _files(place)
     wanted = {name for utterance in utterances for name in (utterance.name, utterance.audio.stem)}
     unreadable: list[Skipped] = []
-    held: dict[str, list[tuple[Path, Alignment | Path]]] = {}
+    held: dict[str, Sequence[tuple[Path, Alignment | Path]]] = {}
     if kind == "TextGrid":
         for path in files:
-            held.setdefault(path.stem, []).append((path, path))
+            held[path.stem] = [*held.get(path.stem, ()), (path, path)]
     else:
-        for name, path, alignment in _read_all(kind, files, wanted, utterances, unreadable):
-            held.setdefault(name, []).append((path, alignment))
+        held.update(_read_all(kind, files, wanted, utterances, unreadable))
     found: dict[str, Alignment] = {}
     for utterance in utterances:
         candidates = held.get(utterance.name) or held.get(utterance.audio.stem)
@@ -177,9 +176,9 @@ def _read_all(
     wanted: set[str],
     utterances: Sequence[Utterance],
     unreadable: list[Skipped],
-) -> list[tuple[str, Path, Alignment]]:
-    """What files that hold many utterances say of the wanted ones: name, file, alignment."""
-    read: list[tuple[Path, Lines]] = []
+) -> dict[str, list[tuple[Path, Alignment]]]:
+    """What files that hold many utterances say of each of the wanted ones, with the file that says it."""
+    held: dict[str, list[tuple[Path, Alignment]]] = {}
     words = {word for utterance in utterances for word in utterance.text.split()}
     for path in files:
         try:
@@ -193,29 +192,24 @@ def _read_all(
             unreadable.append(Skipped(path.name, str(error)))
             continue
         unreadable += lines.unreadable
-        read.append((path, lines))
-    if kind == "CTM":
-        return _joined(read)
-    return [(name, path, alignment) for path, lines in read for name, alignment in lines.alignments.items()]
-
-
-def _joined(read: Sequence[tuple[Path, Lines]]) -> list[tuple[str, Path, Alignment]]:
-    """Phones of each utterance with its words, which stand in another file: the nearest one that has them."""
-    found = []
-    for path, lines in read:
         for name, alignment in lines.alignments.items():
-            others = [
-                (other, theirs.alignments[name])
-                for other, theirs in read
-                if other != path and name in theirs.alignments
-            ]
-            words = [(other, each) for other, each in others if each.words]
-            if alignment.phones and words:
-                _, nearest = max(words, key=lambda each: _agreement(each[0], path))
-                found.append((name, path, Alignment(nearest.words, alignment.phones)))
-            elif alignment.phones or not any(each.phones for _, each in others):
-                found.append((name, path, alignment))
-    return found
+            held.setdefault(name, []).append((path, alignment))
+    if kind == "CTM":
+        return {name: _joined(own) for name, own in held.items()}
+    return held
+
+
+def _joined(held: list[tuple[Path, Alignment]]) -> list[tuple[Path, Alignment]]:
+    """An utterance's phones with its words, which stand in another file: the nearest one that has them."""
+    with_words = [(path, alignment) for path, alignment in held if alignment.words]
+    with_phones = [(path, alignment) for path, alignment in held if alignment.phones]
+    if not with_words or not with_phones:
+        return with_phones or held
+    joined = []
+    for path, alignment in with_phones:
+        _, nearest = max(with_words, key=lambda each: _agreement(each[0], path))
+        joined.append((path, Alignment(nearest.words, alignment.phones)))
+    return joined
 
 
 def _nothing(
