@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from asr_introspect.errors import IntrospectError
 
@@ -46,6 +46,24 @@ def writing(path: Path | str) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def reading(path: Path | str) -> Iterator[TextIO]:
+    """Yields a file of UTF-8 text, with or without a byte order mark, open for reading.
+
+    Raises
+    ------
+    IntrospectError
+        The file cannot be read, or is not UTF-8; the message names it.
+    """
+    try:
+        with Path(path).open(encoding="utf-8-sig") as file:
+            yield file
+    except OSError as error:
+        raise IntrospectError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise IntrospectError(f"{path} is not UTF-8 text") from error
 
 
 def write_text(path: Path | str, text: str) -> None:

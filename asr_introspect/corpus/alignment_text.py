@@ -6,15 +6,15 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from asr_introspect.corpus.alignments import SILENCES, Alignment, tier_name, without_stress
 from asr_introspect.corpus.pronunciations import PHONES
 from asr_introspect.corpus.records import Segment, Skipped
 from asr_introspect.errors import IntrospectError
+from asr_introspect.files import reading
 
 CONDENSED = re.compile(r'(\S+)\s+"([^"]*)"\s+"([^"]*)"\s*')
 POSITION = re.compile(r"_[BIES]$")
@@ -40,7 +40,7 @@ def sniff(path: Path) -> str:
     IntrospectError
         It cannot be read, or is of no kind that we know.
     """
-    with _opened(path) as file:
+    with reading(path) as file:
         first = next((line for line in file if line.strip() and not line.startswith(";;")), "")
     if first.lstrip().startswith("{"):
         return "JSON"
@@ -67,7 +67,7 @@ def read_ctm(path: Path, wanted: set[str], vocabulary: set[str]) -> Lines:
         The file cannot be read or is no CTM, or it cannot be told whether it holds words or phones.
     """
     segments: dict[str, list[Segment]] = {}
-    with _opened(path) as file:
+    with reading(path) as file:
         for number, line in enumerate(file, 1):
             fields = line.split()
             if not fields or line.startswith(";;"):
@@ -132,7 +132,7 @@ def read_condensed(path: Path, wanted: set[str]) -> Lines:
         The file cannot be read, or a line is not of that form; the message names the line.
     """
     spoken: dict[str, list[Segment]] = {}
-    with _opened(path) as file:
+    with reading(path) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
@@ -161,7 +161,7 @@ def read_json_alignments(path: Path, wanted: set[str]) -> Lines:
         The file cannot be read or is neither; the message names the line.
     """
     found: list[tuple[str, Sequence[Segment], Sequence[Segment]]] = []
-    with _opened(path) as file:
+    with reading(path) as file:
         content = file.read()
     for number, entry in _json_values(path, content):
         try:
@@ -239,14 +239,3 @@ def _in_order(segments: Sequence[Segment]) -> list[Segment]:
             raise ValueError(f"{kept[-1].symbol} and {symbol} overlap at {each.start} s")
         kept.append(Segment(symbol, start, each.end))
     return kept
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            yield file
-    except OSError as error:
-        raise IntrospectError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise IntrospectError(f"{path} is not UTF-8 text") from error

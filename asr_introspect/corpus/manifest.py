@@ -15,8 +15,7 @@ from pathlib import Path
 
 from asr_introspect.corpus.entries import Entry
 from asr_introspect.corpus.records import Corpus, Skipped
-from asr_introspect.errors import IntrospectError
-from asr_introspect.files import writing
+from asr_introspect.files import reading, writing
 
 
 def manifest_entries(manifest: Path) -> Iterator[Entry | Skipped]:
@@ -27,15 +26,10 @@ def manifest_entries(manifest: Path) -> Iterator[Entry | Skipped]:
     IntrospectError
         The manifest cannot be read, or is not UTF-8 text.
     """
-    try:
-        with manifest.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _entry(line, f"line {number} of {manifest.name}", manifest.parent)
-    except OSError as error:
-        raise IntrospectError(f"cannot read {manifest}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise IntrospectError(f"{manifest} is not UTF-8 text") from error
+    with reading(manifest) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _entry(line, f"line {number} of {manifest.name}", manifest.parent)
 
 
 def _entry(line: str, where: str, folder: Path) -> Entry | Skipped:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from asr_introspect.corpus.alignments import without_stress
 from asr_introspect.corpus.transcripts import normalise
 from asr_introspect.errors import IntrospectError
+from asr_introspect.files import reading
 
 # fmt: off
 PHONES = (
@@ -67,12 +68,8 @@ def read_lexicon(path: Path | str, symbols: Sequence[str] = PHONES) -> dict[str,
         The file cannot be read, a line has no phone, no line has a word, or phones are unknown; the message
         names the lines and the unknown phones with near ones.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise IntrospectError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise IntrospectError(f"{path} is not UTF-8 text") from error
+    with reading(path) as file:
+        lines = file.read().splitlines()
     known = set(symbols)
     lexicon: dict[str, tuple[tuple[str, ...], ...]] = {}
     unknown: dict[str, int] = {}
