@@ -73,7 +73,7 @@ def read_label_table(path: Path | str, utterances: Sequence[Utterance]) -> Label
     """
     path = Path(path)
     name = path.stem
-    if name in RESERVED or "/" in name or name.strip(". ") == "":
+    if name in RESERVED or name.strip(". ") == "":
         raise UsageError(f"a table cannot be called {name!r}: its labels would be taken for others")
     durations = {utterance.name: utterance.duration for utterance in utterances}
     skipped: list[Skipped] = []

@@ -144,10 +144,10 @@ class PhoneAligner:
     def pronunciations(self, words: Iterable[str]) -> dict[str, Pronunciation | None]:
         """Those of the words that PocketSphinx's own dictionary lacks, None where nobody knows one."""
         return {
-            word: pronounce(word, self._lexicon)
-            for word in sorted(set(words) - self._learnt.keys())
-            if self._decoder.lookup_word(word.lower()) is None
-        } | {word: self._learnt[word] for word in sorted(set(words) & self._learnt.keys())}
+            word: self._learnt.get(word) or pronounce(word, self._lexicon)
+            for word in sorted(set(words))
+            if word in self._learnt or self._decoder.lookup_word(word.lower()) is None
+        }
 
     def _learn(self, words: Sequence[str], utterance: str) -> None:
         """Adds the user's pronunciations, and those of words that the decoder's dictionary lacks."""
