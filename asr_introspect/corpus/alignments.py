@@ -85,8 +85,9 @@ def _segments(entries: Iterable[tuple[float, float, str]]) -> tuple[Segment, ...
 
 
 def write_textgrid(path: Path | str, alignment: Alignment, duration: float) -> None:
-    """Writes a TextGrid of words and phones; see :func:`write_tiers`."""
-    write_tiers(path, {WORDS_TIER: alignment.words, PHONES_TIER: alignment.phones}, duration)
+    """Writes a TextGrid of words and phones, as long as its last segment needs; see :func:`write_tiers`."""
+    end = max([duration, *(segment.end for segment in (*alignment.words, *alignment.phones))])
+    write_tiers(path, {WORDS_TIER: alignment.words, PHONES_TIER: alignment.phones}, end)
 
 
 def write_tiers(path: Path | str, tiers: Mapping[str, Sequence[Segment]], duration: float) -> None:

@@ -226,8 +226,7 @@ def align_corpus_phones(
                 skipped.append(Skipped(utterance.name, result))
                 continue
             if place := places.get(utterance.name):
-                ends = [segment.end for segment in (*result.words, *result.phones)]
-                write_textgrid(place, result, max(utterance.duration, *ends))
+                write_textgrid(place, result, utterance.duration)
                 result = read_textgrid(place)  # so that a run that goes on has the same numbers
             aligned[utterance.name] = result
     if not aligned:

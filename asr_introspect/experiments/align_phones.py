@@ -147,8 +147,7 @@ def align_pronounced(
         places = textgrid_places(speech.utterances, Path(textgrids))
         for utterance in speech.utterances:
             if aligned := alignments.get(utterance.name):
-                end = max(utterance.duration, *(phone.end for phone in aligned.phones))
-                write_textgrid(places[utterance.name], aligned, end)
+                write_textgrid(places[utterance.name], aligned, utterance.duration)
     return PronouncedCorpus(alignments, chosen["several"], chosen["other"], skipped)
 
 
