@@ -84,8 +84,20 @@ def prepare(
     return checked
 
 
-def alignments_folder(corpus: Path | str) -> Path | None:
-    """Where a corpus's alignments lie unasked: ``alignments`` in it or beside its file; None without it."""
+def alignments_folder(corpus: Path | str, alignments: Path | str | None = None) -> Path | None:
+    """Where a corpus's TextGrids lie: the folder named, else ``alignments`` in the corpus or beside its file.
+
+    ``None`` where nothing is named and nothing found.
+
+    Raises
+    ------
+    IntrospectError
+        The folder that is named does not exist.
+    """
+    if alignments is not None:
+        if not Path(alignments).is_dir():
+            raise IntrospectError(f"no such folder: {alignments}")
+        return Path(alignments)
     place = Path(corpus)
     unasked = (place if place.is_dir() else place.parent) / ALIGNMENTS_FOLDER
     return unasked if unasked.is_dir() else None

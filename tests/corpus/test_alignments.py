@@ -109,6 +109,8 @@ def test_folders_without_alignments(tmp_path: Path, make_corpus: CorpusMaker) ->
     utterances = read_corpus(make_corpus({"1-2-0000": "A"})).utterances
     with pytest.raises(IntrospectError, match="no such file or folder"):
         read_alignments(tmp_path / "missing", utterances)
+    with pytest.raises(IntrospectError, match="no such folder"):
+        alignments_folder(tmp_path, tmp_path / "missing")
     with pytest.raises(IntrospectError, match="holds no phone alignments"):
         read_alignments(tmp_path, utterances)
 
