@@ -25,6 +25,7 @@ from asr_introspect.recogniser.symbols import SymbolTable
 from asr_introspect.training.augmentation import AugmentationConfig, mask, vary
 from asr_introspect.training.batching import Batches
 from asr_introspect.training.cache import FeatureCache
+from asr_introspect.training.ctc_loss import ctc_loss
 
 NOT_A_TARGET = -100
 """The class of steps that the framewise loss leaves out (``ignore_index`` of cross-entropy)."""
@@ -207,15 +208,8 @@ class CTCTask:
             )
             return total, float((batch.steps != NOT_A_TARGET).sum()), seconds
         with torch.autocast(logits.device.type, enabled=False):
-            total = F.ctc_loss(
-                logits.log_softmax(1).permute(2, 0, 1),
-                batch.targets,
-                batch.lengths // 2,
-                batch.target_lengths,
-                blank=self.symbols.blank,
-                reduction="sum",
-                zero_infinity=True,
-            )
+            steps = batch.lengths // 2
+            total = ctc_loss(logits, steps, batch.targets, batch.target_lengths, self.symbols.blank)
         return total, float(batch.target_lengths.sum()), seconds
 
     @torch.inference_mode()

@@ -151,14 +151,14 @@ class Trainer:
                 total, count, seconds = task.loss(self.network, batch, self.update)
             total.backward()  # type: ignore[no-untyped-call]
         loss, count, seconds = self._over_processes(float(total.detach()), count, seconds)
-        parameters = [p for p in self.network.parameters() if p.grad is not None]
-        for parameter in parameters:
-            assert parameter.grad is not None
-            if self.processes > 1:
-                distributed.all_reduce(parameter.grad)
-            parameter.grad /= max(count, 1.0)
-        norm = float(nn.utils.clip_grad_norm_(parameters, self.schedule.clip))
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        if self.processes > 1:
+            for gradient in gradients:
+                distributed.all_reduce(gradient)
+        norm = float(nn.utils.get_total_norm(gradients)) / max(count, 1.0)
         if math.isfinite(norm):
+            clipped = min(1.0, self.schedule.clip / (norm + 1e-6))
+            torch._foreach_mul_(gradients, clipped / max(count, 1.0))
             self.optimisers.step(self.schedule.rate(self.update))
             self._average()
         self.update += 1
