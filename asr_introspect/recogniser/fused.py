@@ -1,7 +1,7 @@
-"""Batch norm, rectifier, dropout of channels and mask of a block in one pass each way, for training.
+"""Batch norm, activation, dropout of channels and mask of a block in one pass each way, for training.
 
 Done one after another they cost as much as the convolutions of ``wav2letter-small``: each reads and writes
-all activations. Here a row (a position) is read, normalised, rectified, dropped and written in one go.
+all activations. Here a row (a position) is read, normalised, activated, dropped and written in one go.
 """
 
 from __future__ import annotations
@@ -13,25 +13,29 @@ import numpy as np
 import torch
 from numba.core import types
 from numba.extending import intrinsic
-from torch import Tensor
+from torch import Tensor, nn
 
 from asr_introspect.compiled import CONTRACTED, compiled
 
 
-def can_be_fused(signal: Tensor) -> bool:
-    """Whether a signal is of a kind that :func:`normalise_rectify` takes."""
-    return signal.device.type == "cpu" and signal.dtype in (torch.float32, torch.bfloat16)
+def can_be_fused(signal: Tensor, activation: nn.Module) -> bool:
+    """Whether these are of a kind that :func:`normalise_activate` takes: ReLU, or ELU of scale 1."""
+    elu = isinstance(activation, nn.ELU) and activation.alpha == 1
+    known = elu or isinstance(activation, nn.ReLU)
+    return known and signal.device.type == "cpu" and signal.dtype in (torch.float32, torch.bfloat16)
 
 
-def normalise_rectify(
+def normalise_activate(
     signal: Tensor,
     weight: Tensor,
     bias: Tensor,
     kept: Tensor | None,
     lengths: Tensor,
     statistics: tuple[Tensor, Tensor, float, float],
+    *,
+    elu: bool = False,
 ) -> Tensor:
-    """``relu(batch_norm(signal)) * kept``, zero past each item's length; differentiable.
+    """``activation(batch_norm(signal)) * kept``, zero past each item's length; differentiable.
 
     Parameters
     ----------
@@ -46,15 +50,18 @@ def normalise_rectify(
     statistics
         Running mean and variance ``(C,)``, which are moved along, the momentum, and what is added to the
         variance.
+    elu
+        The activation is ``exp(x) - 1`` below zero (ELU, Clevert 2015, equation 15), not zero (ReLU).
     """
-    outputs: Tensor = _NormaliseRectify.apply(signal, weight, bias, kept, lengths, statistics)  # type: ignore[no-untyped-call]
+    arguments = signal, weight, bias, kept, lengths, statistics, elu
+    outputs: Tensor = _NormaliseActivate.apply(*arguments)  # type: ignore[no-untyped-call]
     return outputs
 
 
-class _NormaliseRectify(torch.autograd.Function):
+class _NormaliseActivate(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, signal, weight, bias, kept, lengths, statistics
+        ctx, signal, weight, bias, kept, lengths, statistics, elu
     ):
         running_mean, running_variance, momentum, epsilon = statistics
         rows = signal.transpose(1, 2).contiguous()
@@ -76,19 +83,19 @@ class _NormaliseRectify(torch.autograd.Function):
         if kept is None:
             kept = torch.ones(len(rows), rows.shape[2])
         outputs = torch.empty_like(rows)
-        _forward(_bits(rows), valid, scale, shift, kept.numpy(), _bits(outputs))
+        _forward(_bits(rows), valid, scale, shift, kept.numpy(), elu, _bits(outputs))
         ctx.save_for_backward(rows, weight, kept, lengths)
-        ctx.of_rows = mean, deviation, scale, shift, count
+        ctx.of_rows = mean, deviation, scale, shift, count, elu
         return outputs.transpose(1, 2)
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         rows, weight, kept, lengths = ctx.saved_tensors
-        mean, deviation, scale, shift, count = ctx.of_rows
+        mean, deviation, scale, shift, count, elu = ctx.of_rows
         valid = lengths.numpy()
         gradients = gradient.transpose(1, 2).contiguous()
         sums = np.zeros((2, rows.shape[2]))
-        arguments = _bits(rows), _bits(gradients), valid, scale, shift, kept.numpy()
+        arguments = _bits(rows), _bits(gradients), valid, scale, shift, kept.numpy(), elu
         _sum_gradients(*arguments, sums)
         by_bias = sums[0]
         by_weight = (sums[1] - mean * sums[0]) * deviation
@@ -101,9 +108,7 @@ class _NormaliseRectify(torch.autograd.Function):
             inputs.transpose(1, 2),
             torch.from_numpy(by_weight).to(weight.dtype),
             torch.from_numpy(by_bias).to(weight.dtype),
-            None,
-            None,
-            None,
+            *(None,) * 4,
         )
 
 
@@ -150,8 +155,44 @@ def _narrowing(context: Any, value: Any, like: Any) -> Any:
     return like(value, like), narrowed
 
 
+def _doubling(context: Any, power: Any) -> Any:
+    """Two to an integer power between -126 and 127, as float32: the power is its exponent's bits."""
+
+    def doubled(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        integer = context.get_value_type(types.int32)
+        bits = builder.shl(builder.add(arguments[0], integer(127)), integer(23))
+        return builder.bitcast(bits, context.get_value_type(types.float32))
+
+    return types.float32(types.int32), doubled
+
+
 _as_float: Callable[..., Any] = intrinsic(_widening)
 _as_kind: Callable[..., Any] = intrinsic(_narrowing)
+_two_to: Callable[..., Any] = intrinsic(_doubling)
+
+
+@_compiled
+def _exponential(value: Any) -> Any:
+    """exp of a float32 from -87 to 88; below, exp(-87). One row at a time, unlike the C library's.
+
+    Two to the nearest whole power, times a series of the rest, which is at most half of log(2).
+    """
+    value = max(value, np.float32(-87))
+    power = np.int32(value * np.float32(1.4426950) - np.float32(0.5))
+    whole = np.float32(power)
+    rest = value - whole * np.float32(0.693359375) + whole * np.float32(2.12194440e-4)
+    series = np.float32(1 / 720)
+    for coefficient in (1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0):
+        series = series * rest + np.float32(coefficient)
+    return series * _two_to(power)
+
+
+@_compiled
+def _activated(value: Any, elu: bool) -> Any:
+    zero = np.float32(0)
+    if elu:
+        return max(value, zero) + (_exponential(min(value, zero)) - np.float32(1))
+    return value if value > zero else zero
 
 
 @_compiled
@@ -179,22 +220,25 @@ def _forward(
     scale: np.ndarray,
     shift: np.ndarray,
     kept: np.ndarray,
+    elu: bool,
     outputs: np.ndarray,
 ) -> None:
-    zero = np.float32(0)
     for item in range(rows.shape[0]):
         for row in range(valid[item]):
             for channel in range(rows.shape[2]):
                 value = _as_float(rows[item, row, channel]) * scale[channel] + shift[channel]
-                value = value if value > zero else zero
-                outputs[item, row, channel] = _as_kind(value * kept[item, channel], outputs[0, 0, 0])
+                value = _activated(value, elu) * kept[item, channel]
+                outputs[item, row, channel] = _as_kind(value, outputs[0, 0, 0])
         outputs[item, valid[item] :] = 0
 
 
 @_compiled
-def _passed(value: Any, gradient: Any, scale: Any, shift: Any, kept: Any) -> Any:
-    """What of a gradient dropout and rectifier let through, at a value before the norm."""
-    return gradient * kept if value * scale + shift > np.float32(0) else np.float32(0)
+def _passed(value: Any, gradient: Any, scale: Any, shift: Any, kept: Any, elu: bool) -> Any:
+    """What of a gradient dropout and activation let through, at a value before the norm."""
+    normalised = value * scale + shift
+    if elu:
+        return gradient * kept * _exponential(min(normalised, np.float32(0)))
+    return gradient * kept if normalised > np.float32(0) else np.float32(0)
 
 
 @_compiled
@@ -205,6 +249,7 @@ def _sum_gradients(
     scale: np.ndarray,
     shift: np.ndarray,
     kept: np.ndarray,
+    elu: bool,
     sums: np.ndarray,
 ) -> None:
     """Sums of the gradient by the normalised rows, and of its products with the rows."""
@@ -217,7 +262,8 @@ def _sum_gradients(
                 for channel in range(channels):
                     value = _as_float(rows[item, row, channel])
                     gradient = _as_float(gradients[item, row, channel])
-                    passed = _passed(value, gradient, scale[channel], shift[channel], kept[item, channel])
+                    scaled = scale[channel], shift[channel], kept[item, channel]
+                    passed = _passed(value, gradient, *scaled, elu)
                     total[channel] += passed
                     products[channel] += passed * value
             for channel in range(channels):
@@ -233,6 +279,7 @@ def _backward(
     scale: np.ndarray,
     shift: np.ndarray,
     kept: np.ndarray,
+    elu: bool,
     slope: np.ndarray,
     offset: np.ndarray,
     inputs: np.ndarray,
@@ -242,7 +289,8 @@ def _backward(
             for channel in range(rows.shape[2]):
                 value = _as_float(rows[item, row, channel])
                 gradient = _as_float(gradients[item, row, channel])
-                passed = _passed(value, gradient, scale[channel], shift[channel], kept[item, channel])
+                scaled = scale[channel], shift[channel], kept[item, channel]
+                passed = _passed(value, gradient, *scaled, elu)
                 found = scale[channel] * passed - slope[channel] * value - offset[channel]
                 inputs[item, row, channel] = _as_kind(found, inputs[0, 0, 0])
         inputs[item, valid[item] :] = 0

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from asr_introspect.convolution import Convolution1d, Padding1d
 from asr_introspect.errors import UsageError, unknown_name
-from asr_introspect.recogniser.fused import can_be_fused, normalise_rectify
+from asr_introspect.recogniser.fused import can_be_fused, normalise_activate
 
 LAYERS = tuple(f"layer{i}" for i in range(1, 13))
 """The blocks of the network, which are also its module names; ``layer12`` gives the logits."""
@@ -221,18 +221,17 @@ class Block(nn.Module):
         """``(B, C, T)`` to ``(B, C', U)``; ``mask`` ``(B, 1, U)`` is one at valid output positions."""
         outputs: Tensor = self.convolution(self.padding(inputs))
         if not self.is_last:
-            rectified = isinstance(self.activation, nn.ReLU)
-            if self.training and rectified and not _together() and can_be_fused(outputs):
+            if self.training and not _together() and can_be_fused(outputs, self.activation):
                 return self._fused(outputs, mask)
             outputs = self.dropout(self.activation(self.normalisation(outputs, mask)))
         return outputs if mask is None else outputs * mask
 
     def _fused(self, signal: Tensor, mask: Tensor | None) -> Tensor:
-        """Norm, rectifier, dropout and mask of a training step on a processor, in one pass."""
+        """Norm, activation, dropout and mask of a training step on a processor, in one pass."""
         lengths = torch.full((len(signal),), signal.shape[2]) if mask is None else mask[:, 0].sum(1).long()
         kept = functional.dropout(torch.ones(signal.shape[:2]), self.dropout.p) if self.dropout.p else None
-        norm = self.normalisation
-        return normalise_rectify(signal, norm.weight, norm.bias, kept, lengths, norm.statistics)
+        norm, elu = self.normalisation, isinstance(self.activation, nn.ELU)
+        return normalise_activate(signal, norm.weight, norm.bias, kept, lengths, norm.statistics, elu=elu)
 
 
 class Wav2Letter(nn.Module):

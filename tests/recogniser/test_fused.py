@@ -1,4 +1,4 @@
-"""Norm, rectifier, dropout and mask in one pass against the same steps one after another in float64."""
+"""Norm, activation, dropout and mask in one pass against the same steps one after another in float64."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from asr_introspect.recogniser import network as networks
-from asr_introspect.recogniser.fused import normalise_rectify
-from asr_introspect.recogniser.network import NetworkConfig, Wav2Letter
+from asr_introspect.recogniser.fused import normalise_activate
+from asr_introspect.recogniser.network import Activation, NetworkConfig, Wav2Letter
 
 EPSILON = 1e-5
 ITEMS, CHANNELS, POSITIONS = 4, 19, 45
@@ -27,7 +27,7 @@ def signals(dtype: torch.dtype, seed: int) -> dict[str, Tensor]:
     }
 
 
-def one_after_another(given: dict[str, Tensor]) -> tuple[Tensor, ...]:
+def one_after_another(given: dict[str, Tensor], elu: bool) -> tuple[Tensor, ...]:
     """Outputs, gradients by signal, weight and bias, mean and unbiased variance, by autograd in float64."""
     signal, weight, bias = (given[n].double().requires_grad_() for n in ("signal", "weight", "bias"))
     mask = (torch.arange(POSITIONS) < given["lengths"][:, None])[:, None].double()
@@ -36,7 +36,8 @@ def one_after_another(given: dict[str, Tensor]) -> tuple[Tensor, ...]:
     centred = (signal - mean[:, None]) * mask
     variance = centred.square().sum((0, 2)) / count
     normalised = centred / (variance + EPSILON).sqrt()[:, None] * weight[:, None] + bias[:, None]
-    outputs = normalised.relu() * given["kept"].double()[:, :, None] * mask
+    activated = nn.functional.elu(normalised) if elu else normalised.relu()
+    outputs = activated * given["kept"].double()[:, :, None] * mask
     outputs.backward(given["gradient"].double())  # type: ignore[no-untyped-call]
     assert signal.grad is not None
     assert weight.grad is not None
@@ -46,17 +47,20 @@ def one_after_another(given: dict[str, Tensor]) -> tuple[Tensor, ...]:
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-6), (torch.bfloat16, 2**-8)])
+@pytest.mark.parametrize("elu", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_one_pass_equals_the_steps_one_after_another(dtype: torch.dtype, tolerance: float, seed: int) -> None:
+def test_one_pass_equals_the_steps_one_after_another(
+    dtype: torch.dtype, tolerance: float, elu: bool, seed: int
+) -> None:
     given = signals(dtype, seed)
     signal, weight, bias = (given[n].clone().requires_grad_() for n in ("signal", "weight", "bias"))
     running = torch.zeros(CHANNELS), torch.ones(CHANNELS)
-    outputs = normalise_rectify(
-        signal, weight, bias, given["kept"], given["lengths"], (*running, 1.0, EPSILON)
+    outputs = normalise_activate(
+        signal, weight, bias, given["kept"], given["lengths"], (*running, 1.0, EPSILON), elu=elu
     )
     outputs.backward(given["gradient"])  # type: ignore[no-untyped-call]
     found = outputs.detach(), signal.grad, weight.grad, bias.grad, *running
-    for ours, exact in zip(found, one_after_another(given), strict=True):
+    for ours, exact in zip(found, one_after_another(given, elu), strict=True):
         assert ours is not None
         assert (ours.double() - exact).abs().max() <= tolerance * exact.abs().max()
     assert outputs.dtype == dtype
@@ -70,12 +74,25 @@ def test_without_dropout_channels_are_kept_as_they_are() -> None:
     arguments = given["signal"], given["weight"], given["bias"]
     statistics = (*running, 0.1, EPSILON)
     ones = torch.ones(ITEMS, CHANNELS)
-    first = normalise_rectify(*arguments, None, given["lengths"], statistics)
-    assert torch.equal(first, normalise_rectify(*arguments, ones, given["lengths"], statistics))
+    first = normalise_activate(*arguments, None, given["lengths"], statistics)
+    assert torch.equal(first, normalise_activate(*arguments, ones, given["lengths"], statistics))
 
 
-def test_a_network_learns_the_same_with_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = NetworkConfig(mels=6, narrow=8, wide=10, dropout=0.0, wide_dropout=0.0)
+def test_far_below_zero_elu_is_minus_one() -> None:
+    signal = torch.tensor([[[-1e4, -90.0, -80.0, 0.0, 80.0, 1e4]]])
+    statistics = torch.zeros(1), torch.ones(1), 0.0, EPSILON
+    outputs = normalise_activate(
+        signal, torch.full((1,), 1e4), torch.zeros(1), None, torch.tensor([6]), statistics, elu=True
+    )
+    assert outputs.min() == -1
+    assert torch.isfinite(outputs).all()
+
+
+@pytest.mark.parametrize("activation", ["relu", "elu"])
+def test_a_network_learns_the_same_with_and_without(
+    monkeypatch: pytest.MonkeyPatch, activation: Activation
+) -> None:
+    config = NetworkConfig(mels=6, narrow=8, wide=10, activation=activation, dropout=0.0, wide_dropout=0.0)
     draw = torch.Generator().manual_seed(1)
     inputs, lengths = torch.randn(3, 6, 300, generator=draw), torch.tensor([300, 240, 31])
 
@@ -89,7 +106,7 @@ def test_a_network_learns_the_same_with_and_without(monkeypatch: pytest.MonkeyPa
         return logits.detach(), gradients, dict(network.named_buffers())
 
     fused = learned()
-    monkeypatch.setattr(networks, "can_be_fused", lambda signal: False)
+    monkeypatch.setattr(networks, "can_be_fused", lambda signal, activation: False)
     plain = learned()
     assert (fused[0] - plain[0]).abs().max() < 1e-5 * plain[0].abs().max()
     for one, other in zip(fused[1:], plain[1:], strict=True):
