@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -25,3 +25,18 @@ def unknown_name(kind: str, name: object, known: Iterable[object]) -> UsageError
     hint = f"; did you mean {' or '.join(repr(choice) for choice in near)}?" if near else ""
     listed = ", ".join(choices[:40]) + (", ..." if len(choices) > 40 else "")
     return UsageError(f"unknown {kind} {str(name)!r}{hint} (known: {listed})")
+
+
+def known_names(kind: str, names: Sequence[str], known: Iterable[str]) -> tuple[str, ...]:
+    """The names, each once, in the order given.
+
+    Raises
+    ------
+    UsageError
+        One is not among those known (see :func:`unknown_name`).
+    """
+    choices = tuple(known)
+    for name in names:
+        if name not in choices:
+            raise unknown_name(kind, name, choices)
+    return tuple(dict.fromkeys(names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import fcntl
 import hashlib
 import json
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
@@ -75,6 +77,14 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, value: Any) -> None:
     """Writes indented JSON atomically; NaN and infinity are refused, they are not JSON."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_records(path: Path | str, records: Sequence[Any]) -> None:
+    """Writes data classes of one kind as CSV, a column for each field."""
+    with writing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(records[0])], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(record) for record in records)
 
 
 def read_json(path: Path | str) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from asr_introspect.errors import UsageError, unknown_name
+import pytest
+
+from asr_introspect.errors import UsageError, known_names, unknown_name
 
 
 def test_near_names_and_known_names_are_said() -> None:
@@ -20,3 +22,9 @@ def test_long_lists_are_cut() -> None:
     message = str(unknown_name("unit", "x", range(1000)))
     assert message.endswith(", ...)")
     assert len(message) < 400
+
+
+def test_known_names_are_kept_once_in_their_order_and_others_are_refused() -> None:
+    assert known_names("split", ["sex", "right", "sex"], ("right", "sex")) == ("sex", "right")
+    with pytest.raises(UsageError, match="unknown split 'rigth'; did you mean 'right'"):
+        known_names("split", ["sex", "rigth"], ("right", "sex"))

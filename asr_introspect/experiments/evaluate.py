@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from asr_introspect.corpus.records import Corpus, Skipped, Utterance
 from asr_introspect.errors import IntrospectError
 from asr_introspect.experiments.inputs import as_corpus, as_recogniser, checkpoint_name
-from asr_introspect.files import writing
+from asr_introspect.files import write_records
 from asr_introspect.recogniser.beam import BeamConfig, choose_decoder
 from asr_introspect.recogniser.checkpoint import Recogniser
 from asr_introspect.recogniser.decoding import text
@@ -136,7 +135,7 @@ def evaluate(
     ordered = tuple(scores[position] for position in sorted(scores))
     letter_error, word_error = _rates(ordered, seed)
     if out is not None:
-        _write_scores(out, ordered)
+        write_records(out, ordered)
     decoding: dict[str, Any] = {"decoder": decoder}
     if decoder == "beam":
         decoding |= {"language_model": str(language_model) if language_model else None, "beam": asdict(beam)}
@@ -187,10 +186,3 @@ def _by_speaker(scores: Sequence[UtteranceScore], seed: int) -> tuple[SpeakerSco
         seconds = sum(each.seconds for each in own)
         found.append(SpeakerScore(speaker, own[0].sex, len(own), seconds, *_rates(own, seed)))
     return tuple(found)
-
-
-def _write_scores(out: Path | str, scores: Sequence[UtteranceScore]) -> None:
-    with writing(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(asdict(scores[0])), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(each) for each in scores)

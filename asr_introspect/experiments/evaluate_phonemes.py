@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from asr_introspect.corpus.alignments import without_stress
 from asr_introspect.corpus.records import Corpus, Skipped
 from asr_introspect.errors import IntrospectError
 from asr_introspect.experiments.inputs import as_corpus, as_recogniser, checkpoint_name
-from asr_introspect.files import writing
+from asr_introspect.files import write_records
 from asr_introspect.recogniser.checkpoint import Recogniser
 from asr_introspect.recogniser.decoding import greedy
 from asr_introspect.recogniser.passes import forward_pass
@@ -128,7 +127,7 @@ def evaluate_phonemes(
         raise IntrospectError(f"no utterance could be scored; all {len(skipped)} were skipped")
     ordered = tuple(scores[position] for position in sorted(scores))
     if out is not None:
-        _write_scores(out, ordered)
+        write_records(out, ordered)
     speakers = sorted({each.speaker for each in ordered})
     return PhonemeEvaluation(
         checkpoint_name(checkpoint),
@@ -142,10 +141,3 @@ def evaluate_phonemes(
 def _rate(scores: tuple[PhonemeScore, ...] | list[PhonemeScore], seed: int) -> ErrorRate:
     edits, lengths = [each.edits for each in scores], [each.phonemes for each in scores]
     return error_rate(edits, lengths, [each.speaker for each in scores], seed=seed)
-
-
-def _write_scores(out: Path | str, scores: tuple[PhonemeScore, ...]) -> None:
-    with writing(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(asdict(scores[0])), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(each) for each in scores)

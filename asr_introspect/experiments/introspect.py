@@ -15,7 +15,7 @@ from asr_introspect.corpus.label_tables import read_label_tables
 from asr_introspect.corpus.manifest import corpus_sha256
 from asr_introspect.corpus.records import Corpus, Skipped
 from asr_introspect.corpus.skipped import write_skipped
-from asr_introspect.errors import IntrospectError, UsageError, unknown_name
+from asr_introspect.errors import IntrospectError, UsageError, known_names, unknown_name
 from asr_introspect.experiments import (
     pass_plan,
     run_clusters,
@@ -160,8 +160,9 @@ def introspect(
     recogniser = as_recogniser(checkpoint, device)
     speech = as_corpus(corpus, max_utterances)
     skipped = list(speech.skipped)
-    asked, weighted = checked_labels(recogniser, labels), checked_weights(weights)
-    without_time = checked_reductions(reductions)
+    asked, weighted = checked_labels(recogniser, labels), known_names("weight", weights, WEIGHTS)
+    chosen = known_names("reduction", reductions, get_args(Reduction))
+    without_time = tuple(name for name in get_args(Reduction) if name in chosen)
     listed = read_label_tables(tables, speech.utterances)
     skipped += [each for table in listed for each in table.skipped]
     source = phone_source(corpus, alignments, lexicon, of_shard=shard is not None)
@@ -189,7 +190,7 @@ def introspect(
         "draws": asdict(draws or Draws()),
     }
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="asr-introspect-"))
-    numbered, split = checked_shard(shard), checked_splits(splits)
+    numbered, split = checked_shard(shard), known_names("split", splits, SPLITS)
     if control not in (None, UNTRAINED):
         raise unknown_name("control", str(control), (UNTRAINED,))
     if control is not None and not sketches:
@@ -247,12 +248,10 @@ def _look_inside(gathered: Gathered) -> list[Finding]:
 
 def checked_labels(recogniser: Recogniser, labels: Sequence[str]) -> tuple[str, ...]:
     """The further sets of labels, each once, if they are known and the recogniser has them."""
-    for name in labels:
-        if name not in pass_plan.MORE_LABELS:
-            raise unknown_name("set of labels", name, pass_plan.MORE_LABELS)
+    asked = known_names("set of labels", labels, pass_plan.MORE_LABELS)
     if "letters-aligned" in labels and not recogniser.symbols.spells_text:
         raise UsageError("letters-aligned needs a recogniser of letters: this one does not spell text")
-    return tuple(dict.fromkeys(labels))
+    return asked
 
 
 OF_PHONES = ("phone", "stress", "phonemes-stressed")
@@ -264,31 +263,6 @@ def _check_phones(asked: Sequence[str], phones: Mapping[str, Alignment]) -> None
     if lacking and not any(each.phones for each in phones.values()):
         names = " and ".join(lacking)
         raise IntrospectError(f"{names} cannot be had without phone alignments: name some with --alignments")
-
-
-def checked_splits(splits: Sequence[str]) -> tuple[str, ...]:
-    """The splits, each once, if they are known."""
-    for split in splits:
-        if split not in SPLITS:
-            raise unknown_name("split", split, SPLITS)
-    return tuple(dict.fromkeys(splits))
-
-
-def checked_weights(weights: Sequence[str]) -> tuple[str, ...]:
-    """The weights, each once, if they are known."""
-    for weight in weights:
-        if weight not in WEIGHTS:
-            raise unknown_name("weight", weight, WEIGHTS)
-    return tuple(dict.fromkeys(weights))
-
-
-def checked_reductions(reductions: Sequence[str]) -> tuple[Reduction, ...]:
-    """The reductions, each once, if they are known."""
-    known = get_args(Reduction)
-    for reduction in reductions:
-        if reduction not in known:
-            raise unknown_name("reduction", reduction, known)
-    return tuple(name for name in known if name in reductions)
 
 
 def checked_shard(shard: tuple[int, int] | None) -> tuple[int, int]:
