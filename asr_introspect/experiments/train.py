@@ -170,6 +170,7 @@ def _training_folder(out: Path, settings: Mapping[str, Any]) -> Iterator[None]:
 LATER_FIELDS: Mapping[str, Mapping[str, Any]] = {
     "schedule": {"optimiser": "adamw"},
     "augmentation": {"coding": 0.0},
+    "curriculum": {"relaxed_after": 0, "plain_after": 0},
 }
 """Settings that came later, and what runs from before did; those runs go on as they were started."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
@@ -54,6 +54,17 @@ class AugmentationConfig:
     frequency_width: int = 21
     time_mask_every: float = 2.0
     time_width: int = 24
+
+    def weakened(self, strength: float) -> AugmentationConfig:
+        """Noise for fewer utterances, narrower and fewer masks: none at 0; the rest as it is."""
+        if strength == 1:
+            return self
+        return replace(
+            self,
+            noise=self.noise * strength,
+            frequency_width=round(self.frequency_width * strength),
+            time_mask_every=self.time_mask_every / strength if strength > 0 else 0.0,
+        )
 
 
 def vary(

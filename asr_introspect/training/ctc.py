@@ -60,6 +60,9 @@ class Curriculum:
         Epochs that start before this update hold only utterances of at most ``short_seconds``.
     augmented_after
         Augmentation and dropout start after so many updates.
+    relaxed_after, plain_after
+        After the first, dropout is off, and noise and masks become weaker update by update until after the
+        second there are none: within twenty epochs a net underfits under all of them. 0: never.
     """
 
     batch_seconds: float = 56.0
@@ -67,6 +70,18 @@ class Curriculum:
     short_updates: int = 3000
     short_seconds: float = 8.0
     augmented_after: int = 1600
+    relaxed_after: int = 0
+    plain_after: int = 0
+
+    def strength(self, update: int) -> float:
+        """How strong noise and masks are at an update, from 0 to 1."""
+        if not 0 < self.relaxed_after <= update:
+            return 1.0
+        return max(0.0, (self.plain_after - update) / max(self.plain_after - self.relaxed_after, 1))
+
+    def drops(self, update: int) -> bool:
+        """Whether dropout is on at an update."""
+        return update >= self.augmented_after and not 0 < self.relaxed_after <= update
 
 
 class CTCTask:
@@ -142,23 +157,28 @@ class CTCTask:
         if framewise:
             aligned = np.array([item for item in items if int(item) in self._framewise_items], dtype=np.int64)
             items = aligned if len(aligned) else items
-        augmented = update >= self.curriculum.augmented_after
-        prepared = [self._item(int(item), epoch, augmented, framewise) for item in items[rank::processes]]
+        augmentation = self._augmentation(update)
+        prepared = [self._item(int(item), epoch, augmentation, framewise) for item in items[rank::processes]]
         return self._collated(prepared, [self.targets[int(item)] for item in items[rank::processes]])
 
+    def _augmentation(self, update: int) -> AugmentationConfig | None:
+        if update < self.curriculum.augmented_after:
+            return None
+        return self.augmentation.weakened(self.curriculum.strength(update))
+
     def _item(
-        self, item: int, epoch: int, augmented: bool, framewise: bool
+        self, item: int, epoch: int, augmentation: AugmentationConfig | None, framewise: bool
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """A spectrogram ``(T, F)``, varied and normalised, and its class per step."""
         draw = generator(self.seed, "augmentation", epoch, item)
         spectrogram, tempo = self.training.spectrogram(item), 1.0
-        if augmented:
-            spectrogram, tempo = vary(spectrogram, self.augmentation, draw)
+        if augmentation is not None:
+            spectrogram, tempo = vary(spectrogram, augmentation, draw)
             if len(spectrogram) // 2 < minimum_steps(self.targets[item]):
                 spectrogram, tempo = self.training.spectrogram(item), 1.0
         spectrogram = self._normalised(spectrogram).numpy().T
-        if augmented:
-            spectrogram = mask(spectrogram, self.augmentation, draw)
+        if augmentation is not None:
+            spectrogram = mask(spectrogram, augmentation, draw)
         if not framewise:
             return spectrogram, None
         name = self.training.utterances[item].name
@@ -194,7 +214,7 @@ class CTCTask:
     def loss(self, network: nn.Module, batch: CTCBatch, update: int) -> tuple[Tensor, float, float]:
         """The summed loss, the number of target symbols (or steps) it is summed over, seconds of speech."""
         seconds = float(batch.lengths.sum()) * self.features.frame_seconds
-        set_dropout(network, self.network_config, active=update >= self.curriculum.augmented_after)
+        set_dropout(network, self.network_config, active=self.curriculum.drops(update))
         kind = next(network.parameters()).dtype
         if not len(batch.lengths):
             # A process without items takes part in the sums over processes all the same.

@@ -77,6 +77,19 @@ def test_masks_are_zero_and_of_bounded_width(spectrogram: np.ndarray) -> None:
     assert len(set(widths)) > 5
 
 
+def test_weakened_masks_are_narrower_and_fewer_until_there_are_none(spectrogram: np.ndarray) -> None:
+    config = AugmentationConfig()
+    assert config.weakened(1.0) == config
+    masked = [
+        float((mask(np.ones((4000, 128)), config.weakened(strength), np.random.default_rng(1)) == 0).mean())
+        for strength in (1.0, 0.5, 0.1, 0.0)
+    ]
+    assert masked[0] > masked[1] > masked[2] > masked[3] == 0
+    quiet = AugmentationConfig(tempo=(1.0, 1.0), mel_shift=0, band_limit=0.0).weakened(0.0)
+    varied, _ = vary(spectrogram, quiet, np.random.default_rng(1))
+    assert np.array_equal(varied, spectrogram)
+
+
 def test_same_seed_same_variation(spectrogram: np.ndarray) -> None:
     config = AugmentationConfig()
     first, tempo = vary(spectrogram, config, generator(3, "augmentation", 1, 2))

@@ -239,6 +239,34 @@ def test_cache_goes_on_after_an_interruption_and_names_what_it_skips(
         cache_features(Corpus((bad,)), FEATURES, tmp_path / "nothing")
 
 
+def test_dropout_ends_and_augmentation_fades_where_the_curriculum_says() -> None:
+    never = Curriculum(augmented_after=2)
+    assert [never.drops(update) for update in (1, 2, 10**6)] == [False, True, True]
+    assert never.strength(10**6) == 1
+    fading = Curriculum(augmented_after=2, relaxed_after=10, plain_after=20)
+    assert [fading.drops(update) for update in (1, 2, 9, 10)] == [False, True, True, False]
+    assert [fading.strength(update) for update in (0, 9, 10, 15, 20, 30)] == [1, 1, 1, 0.5, 0, 0]
+
+
+def test_a_relaxed_run_learns_what_it_hears_unmasked(speech: tuple[Corpus, Corpus], tmp_path: Path) -> None:
+    """Weights are the same up to the update at which dropout and masks begin to fade, and differ after it."""
+    relaxed = dataclasses.replace(CURRICULUM, relaxed_after=7, plain_after=8)
+    schedule = dataclasses.replace(SCHEDULE, average=0.0)
+    found = {}
+    for name, curriculum in (("varied", CURRICULUM), ("relaxed", relaxed)):
+        for updates in (7, 12):
+            out = tmp_path / f"{name}-{updates}"
+            run(
+                speech,
+                out,
+                schedule=dataclasses.replace(schedule, updates=updates, evaluate_every=updates),
+                curriculum=curriculum,
+            )
+            found[name, updates] = weights(out)["network/layer2.convolution.weight"]
+    assert torch.equal(found["varied", 7], found["relaxed", 7])
+    assert not torch.equal(found["varied", 12], found["relaxed", 12])
+
+
 def test_letters_are_spread_evenly_within_words() -> None:
     words = (Segment("AB", 0.10, 0.30), Segment("C", 0.50, 0.60))
     table = letters()
