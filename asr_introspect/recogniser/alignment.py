@@ -12,6 +12,7 @@ from torch import Tensor
 
 from asr_introspect.compiled import EXACT, compiled
 from asr_introspect.corpus.records import Segment
+from asr_introspect.corpus.transcripts import minimum_steps
 from asr_introspect.errors import IntrospectError, UsageError
 from asr_introspect.recogniser.checkpoint import Recogniser
 
@@ -48,17 +49,23 @@ class AlignedText:
     spans: tuple[Span, ...]
 
 
-def steps_needed(targets: Sequence[int] | np.ndarray) -> int:
-    """The fewest steps that can emit these classes: one each and a blank between equal neighbours."""
-    classes = np.asarray(targets)
-    return len(classes) + int((classes[1:] == classes[:-1]).sum())
+def lattice(classes: np.ndarray, blank: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """The class of each state of CTC's lattice, and whether it may be reached from two states before.
+
+    State ``2n + 1`` is target ``n``, state ``2n`` the blank before it, the last state the blank at the end
+    (Graves et al. 2006, section 4.1): int64 and bool, ``(2 N + 1,)``.
+    """
+    states = np.full(2 * len(classes) + 1, blank, dtype=np.int64)
+    states[1::2] = classes
+    skips = np.zeros(len(states), dtype=np.bool_)
+    skips[3::2] = classes[1:] != classes[:-1]
+    return states, skips
 
 
 def best_path(log_posteriors: np.ndarray, targets: Sequence[int], blank: int = 0) -> np.ndarray:
-    """The most likely CTC path that spells the targets, as lattice states, ``(U,)`` int64.
+    """The most likely CTC path that spells the targets, as states of the :func:`lattice`, ``(U,)`` int64.
 
-    State ``2n + 1`` is target ``n``, state ``2n`` the blank before it, the last state the blank at the end
-    (Graves et al. 2006, section 4.1). Exact, in float64. Of paths of equal probability it is the one that is
+    Exact, in float64. Of paths of equal probability it is the one that is
     furthest along, compared from the last step backwards: symbols begin as early as the posteriors allow
     *(choice)*.
 
@@ -77,7 +84,7 @@ def best_path(log_posteriors: np.ndarray, targets: Sequence[int], blank: int = 0
     classes = np.asarray(targets, dtype=np.int64)
     if (classes == blank).any():
         raise UsageError("the blank cannot be a target")
-    needed = steps_needed(classes)
+    needed = minimum_steps(targets)
     if needed > len(log_posteriors):
         raise IntrospectError(
             f"the transcript is too long for its audio: {len(classes)} symbols need {needed} steps, "
@@ -85,10 +92,7 @@ def best_path(log_posteriors: np.ndarray, targets: Sequence[int], blank: int = 0
         )
     if len(log_posteriors) == 0:
         return np.zeros(0, dtype=np.int64)
-    states = np.full(2 * len(classes) + 1, blank, dtype=np.int64)
-    states[1::2] = classes
-    skips = np.zeros(len(states), dtype=np.bool_)
-    skips[3::2] = classes[1:] != classes[:-1]
+    states, skips = lattice(classes, blank)
     path, total = _viterbi(np.ascontiguousarray(log_posteriors, dtype=np.float64), states, skips)
     if not np.isfinite(total):
         raise IntrospectError("no path through the posteriors spells the transcript")

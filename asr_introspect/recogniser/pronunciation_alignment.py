@@ -14,8 +14,9 @@ from typing import Literal
 import numpy as np
 
 from asr_introspect.compiled import EXACT, compiled
+from asr_introspect.corpus.transcripts import minimum_steps
 from asr_introspect.errors import IntrospectError, UsageError
-from asr_introspect.recogniser.alignment import Span, steps_needed
+from asr_introspect.recogniser.alignment import Span
 
 Variants = Sequence[Sequence[int]]
 """The pronunciations of a word, as classes of the recogniser."""
@@ -84,7 +85,7 @@ def align_pronunciations(
         scores, lattice.symbols, lattice.before, lattice.begins, lattice.first, lattice.last
     )
     if not np.isfinite(total):
-        needed = sum(min(steps_needed(variant) for variant in variants) for variants in words)
+        needed = sum(min(minimum_steps(variant) for variant in variants) for variants in words)
         if needed > len(scores):
             raise IntrospectError(
                 f"the transcript is too long for its audio: its phones need {needed} steps, there are "

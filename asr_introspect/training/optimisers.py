@@ -49,9 +49,8 @@ class Optimisers:
             betas=betas,
             fused=True,
         )
-        self._muon = (
-            Muon([self._network[n] for n in weights[:-1]], weight_decay) if self._orthogonal else None
-        )
+        hidden = [self._network[n] for n in weights if n in self._orthogonal]
+        self._muon = Muon(hidden, weight_decay) if hidden else None
 
     def step(self, rate: float) -> None:
         """Moves the weights along their gradients at this learning rate."""

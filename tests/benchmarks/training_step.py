@@ -14,9 +14,9 @@ import sys
 import time
 
 import torch
-import torch.nn.functional as F
 
 from asr_introspect.recogniser.network import PRESETS, Wav2Letter
+from asr_introspect.training.ctc_loss import ctc_loss
 
 UTTERANCE_SECONDS = 16
 LETTERS = 200
@@ -37,8 +37,7 @@ def step(preset: str, seconds: int) -> None:
         started = time.process_time()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = network(spectrograms, lengths).float()
-        scores = logits.log_softmax(1).permute(2, 0, 1)
-        F.ctc_loss(scores, targets, lengths // 2, torch.full((items,), LETTERS)).backward()
+        ctc_loss(logits, lengths // 2, targets.flatten(), torch.full((items,), LETTERS), blank=0).backward()
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         taken = time.process_time() - started

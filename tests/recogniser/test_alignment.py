@@ -5,10 +5,11 @@ from itertools import product
 import numpy as np
 import pytest
 
+from asr_introspect.corpus.transcripts import minimum_steps
 from asr_introspect.errors import IntrospectError, UsageError
 from asr_introspect.features import FeatureConfig
 from asr_introspect.random import generator
-from asr_introspect.recogniser.alignment import align_targets, align_text, best_path, steps_needed
+from asr_introspect.recogniser.alignment import align_targets, align_text, best_path
 from asr_introspect.recogniser.checkpoint import Recogniser
 from asr_introspect.recogniser.decoding import collapse
 from asr_introspect.recogniser.network import NetworkConfig, Wav2Letter
@@ -38,7 +39,7 @@ SHORT_CASES = [
     for steps in range(1, 7)
     for length in range(4)
     for targets in product((1, 2), repeat=length)
-    if steps_needed(targets) <= steps
+    if minimum_steps(targets) <= steps
 ]
 
 
