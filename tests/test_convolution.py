@@ -1,4 +1,4 @@
-"""Both forms against torch's own convolution: values, gradients, transposes, kept weights, the rule."""
+"""All forms against torch's own convolution: values, gradients, transposes, kept weights, the rule."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ shapes = st.fixed_dictionaries(
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(shapes, st.sampled_from(["direct", "blocks", "auto"]), st.booleans(), st.booleans())
+@given(shapes, st.sampled_from(["direct", "blocks", "columns", "auto"]), st.booleans(), st.booleans())
 def test_value_and_gradients_are_those_of_conv1d(
     shape: dict[str, Any], name: choice.Form, biased: bool, last: bool
 ) -> None:
@@ -105,11 +105,12 @@ def test_transforms_of_a_block_are_fourier_transforms() -> None:
     close(columns.T[1:], torch.view_as_real(expected[1:-1]))
 
 
+@pytest.mark.parametrize("name", ["blocks", "columns"])
 @pytest.mark.parametrize("needed", [(0,), (1,), (2,), (0, 1), (1, 2)])
-def test_only_the_gradients_asked_for(needed: tuple[int, ...]) -> None:
+def test_only_the_gradients_asked_for(needed: tuple[int, ...], name: choice.Form) -> None:
     tensors = [random(1, 2, 3, 40), random(2, 4, 3, 6), random(3, 4)]
     wanted = [tensors[i].requires_grad_() for i in needed]
-    with using_form("blocks"):
+    with using_form(name):
         found = torch.autograd.grad(convolve(*tensors).square().sum(), wanted)
     for value, expected in zip(
         found, torch.autograd.grad(F.conv1d(*tensors).square().sum(), wanted), strict=True
@@ -117,9 +118,10 @@ def test_only_the_gradients_asked_for(needed: tuple[int, ...]) -> None:
         close(value, expected)
 
 
-def test_gradient_of_the_gradient() -> None:
+@pytest.mark.parametrize("name", ["blocks", "columns"])
+def test_gradient_of_the_gradient(name: choice.Form) -> None:
     inputs, weight = random(1, 1, 2, 20).requires_grad_(), random(2, 3, 2, 5).requires_grad_()
-    with using_form("blocks"):
+    with using_form(name):
         assert torch.autograd.gradcheck(convolve, (inputs, weight))
         assert torch.autograd.gradgradcheck(convolve, (inputs, weight))
 

@@ -14,12 +14,14 @@ from asr_introspect.errors import UsageError
 from asr_introspect.features import (
     FRAMES_AT_ONCE,
     FeatureConfig,
+    Normalisation,
     extract,
     levels,
     log_mel,
     mel_filters,
     mel_frequencies,
     normalise,
+    normalise_in_single,
     power_of,
     waveform_of,
 )
@@ -137,6 +139,14 @@ def test_normalisation_gives_mean_zero_and_deviation_one() -> None:
     assert whole.mean().abs() < 1e-6
     assert (whole.std(correction=0) - 1).abs() < 1e-6
     assert not torch.allclose(by_bin, whole, atol=0.1)
+
+
+@pytest.mark.parametrize("how", ["bin", "utterance"])
+def test_normalised_in_single_precision_for_training(how: Normalisation) -> None:
+    spectrogram = log_mel(noise(160_000), CONFIG)
+    spectrogram[5] = -23.0
+    exact, found = normalise(spectrogram, how), normalise_in_single(spectrogram, how)
+    torch.testing.assert_close(found, exact, rtol=0, atol=1e-5)
 
 
 def test_a_constant_bin_is_zero_and_the_others_are_not() -> None:

@@ -45,6 +45,10 @@ def train(
     ] = 1.0,
     tensorboard: Annotated[bool, Parameter(negative=(), help="Write TensorBoard's files too.")] = False,
     device: Device = "auto",
+    workers: Annotated[
+        int | None,
+        Parameter(help="Processes that make features and batches; else none, or up to 8 beside a GPU."),
+    ] = None,
     seed: Seed = 0,
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> None:
@@ -75,6 +79,7 @@ def train(
             tensorboard=tensorboard,
             seed=seed,
             device=device,
+            workers=workers,
         )
     say(
         ", ".join(f"development {name} {value:.4f}" for name, value in figures.items())

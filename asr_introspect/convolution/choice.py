@@ -13,8 +13,9 @@ import torch
 
 from asr_introspect.errors import unknown_name
 
-Form = Literal["auto", "direct", "blocks"]
-"""``direct``: torch's own convolution; ``blocks``: products by frequency; ``auto``: the faster by rule."""
+Form = Literal["auto", "direct", "blocks", "columns"]
+"""``direct``: torch's own convolution; ``blocks``: products by frequency; ``columns``: one product with
+unfolded inputs; ``auto``: the fastest by rule."""
 
 VARIABLE = "ASR_INTROSPECT_CONVOLUTION"
 """The environment variable that sets the form of a process."""
@@ -54,6 +55,13 @@ def _checked(name: str) -> Form:
 def has_matrix_units() -> bool:
     """Whether this processor multiplies matrices of bfloat16 in hardware (AMX)."""
     return bool(torch.cpu._is_amx_tile_supported())
+
+
+def takes_columns(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether inputs are unfolded: under ``auto`` those in half precision on a GPU."""
+    name = form()
+    half = dtype in (torch.bfloat16, torch.float16)
+    return name == "columns" or (name == "auto" and half and device.type == "cuda")
 
 
 FEWEST_PRODUCTS = 2**14

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from asr_introspect.convolution import blocks as by_blocks
 from asr_introspect.convolution.blocks import Blocks
-from asr_introspect.convolution.choice import choose, choose_transposed
-from asr_introspect.convolution.layout import channels_last
+from asr_introspect.convolution.choice import choose, choose_transposed, takes_columns
+from asr_introspect.convolution.columns import convolve_by_columns
+from asr_introspect.convolution.layout import as_phases, as_rows, channels_last, from_phases
 
 LARGEST_PASSING = 2**24
 """Numbers in the widest passing result of a pass without gradients: longer batches go in pieces."""
@@ -41,6 +42,8 @@ def convolve(inputs: Tensor, weight: Tensor, bias: Tensor | None = None, stride:
     """
     inputs, weight = _as_autocast(inputs), _as_autocast(weight)
     bias = None if bias is None else _as_autocast(bias)
+    if inputs.ndim == 3 and inputs.shape[2] >= weight.shape[2] and takes_columns(inputs.device, inputs.dtype):
+        return convolve_by_columns(inputs, weight, bias, stride)
     if not _is_plain(inputs, weight) or inputs.shape[2] < weight.shape[2]:
         return F.conv1d(inputs, weight, bias, stride)
     length = choose(weight.shape, stride, inputs.dtype)
@@ -123,25 +126,6 @@ def _is_plain(inputs: Tensor, weight: Tensor) -> bool:
     )
 
 
-def _phases(weight: Tensor, stride: int) -> Tensor:
-    """``(C', C, K)`` as ``(C', stride * C, ceil(K / stride))``: a stride as more channels."""
-    outputs, channels, taps = weight.shape
-    if stride == 1:
-        return weight
-    padded = F.pad(weight, (0, -taps % stride))
-    return (
-        padded.view(outputs, channels, -1, stride).permute(0, 3, 1, 2).reshape(outputs, stride * channels, -1)
-    )
-
-
-def _rows(inputs: Tensor, stride: int) -> Tensor:
-    """``(B, C, T)`` as rows ``(B, ceil(T / stride), stride * C)``."""
-    rows = inputs.transpose(1, 2)
-    if stride > 1:
-        rows = F.pad(rows, (0, 0, 0, -rows.shape[1] % stride))
-    return rows.contiguous().view(len(rows), -1, stride * rows.shape[2])
-
-
 def _without_gradient(
     inputs: Tensor, weight: Tensor, bias: Tensor | None, stride: int, length: int
 ) -> Tensor:
@@ -150,7 +134,7 @@ def _without_gradient(
     positions = (inputs.shape[2] - weight.shape[2]) // stride + 1
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         parts = _parts(weight, stride, blocks)
-        rows = _rows(inputs, stride)
+        rows = as_rows(inputs, stride)
         outputs = rows.new_empty(len(rows), positions, len(weight))
         for items, first, size in _pieces(len(rows), positions, blocks, max(parts.shape[2:])):
             piece = rows[items, first : first + size + taps - 1]
@@ -180,10 +164,10 @@ class _ByBlocks(torch.autograd.Function):
     ) -> Tensor:
         with torch.autocast("cpu", enabled=False):
             positions = (inputs.shape[2] - weight.shape[2]) // stride + 1
-            phases = _phases(weight, stride)
+            phases = as_phases(weight, stride)
             blocks = Blocks(phases.shape[2], length)
             parts = by_blocks.spectra(phases, blocks)
-            spectrum = by_blocks.analyse(_rows(inputs, stride), blocks, positions)
+            spectrum = by_blocks.analyse(as_rows(inputs, stride), blocks, positions)
             outputs = by_blocks.correlate(spectrum, parts, blocks, len(inputs), positions)
             if bias is not None:
                 outputs += bias
@@ -208,7 +192,7 @@ class _ByBlocks(torch.autograd.Function):
                 gradients = by_blocks.gradient_spectrum(gradient, blocks)
             if wanted[1]:
                 phases = by_blocks.weight_gradient(gradients, spectrum, blocks)
-                by_weight = _from_phases(phases, stride, weight.shape)
+                by_weight = from_phases(phases, stride, weight.shape)
             if wanted[0]:
                 frames = -(-inputs.shape[2] // stride)
                 found = by_blocks.input_gradient(gradients, parts, blocks, len(inputs), frames)
@@ -217,15 +201,6 @@ class _ByBlocks(torch.autograd.Function):
             if wanted[2]:
                 by_bias = gradient.sum((0, 1))
         return by_inputs, by_weight, by_bias, None, None
-
-
-def _from_phases(phases: Tensor, stride: int, shape: torch.Size) -> Tensor:
-    """The inverse of :func:`_phases`, for a gradient."""
-    if stride == 1:
-        return phases
-    outputs, channels, taps = shape
-    taken = phases.view(outputs, stride, channels, -1).permute(0, 2, 3, 1)
-    return taken.reshape(outputs, channels, -1)[..., :taps]
 
 
 # ------------------------------------------------------------------ transformed weights, kept
@@ -240,7 +215,7 @@ LARGEST_KEPT = 2**29
 def _parts(weight: Tensor, stride: int, blocks: Blocks) -> Tensor:
     """The transformed weight: the kept one, where the weight is the same and unchanged."""
     if weight.is_inference():
-        return by_blocks.spectra(_phases(weight, stride), blocks)
+        return by_blocks.spectra(as_phases(weight, stride), blocks)
     key = (id(weight), stride, blocks)
     kept = _kept.get(key)
     state, probe = (weight._version, weight.data_ptr()), _probe(weight)
@@ -248,7 +223,7 @@ def _parts(weight: Tensor, stride: int, blocks: Blocks) -> Tensor:
         _kept.move_to_end(key)
         return kept[3]
     with torch.inference_mode(False), torch.no_grad():
-        parts = by_blocks.spectra(_phases(weight.detach(), stride), blocks)
+        parts = by_blocks.spectra(as_phases(weight.detach(), stride), blocks)
     _kept[key] = (ref(weight), state, probe, parts)
     for old in [key for key, entry in _kept.items() if entry[0]() is None]:
         _kept.pop(old, None)

@@ -25,6 +25,34 @@ def pad(signal: Tensor, padding: tuple[int, int]) -> Tensor:
     return F.pad(signal, padding)
 
 
+def as_phases(weight: Tensor, stride: int) -> Tensor:
+    """``(C', C, K)`` as ``(C', stride * C, ceil(K / stride))``: a stride as more channels."""
+    outputs, channels, taps = weight.shape
+    if stride == 1:
+        return weight
+    padded = F.pad(weight, (0, -taps % stride))
+    return (
+        padded.view(outputs, channels, -1, stride).permute(0, 3, 1, 2).reshape(outputs, stride * channels, -1)
+    )
+
+
+def as_rows(inputs: Tensor, stride: int) -> Tensor:
+    """``(B, C, T)`` as rows ``(B, ceil(T / stride), stride * C)``."""
+    rows = inputs.transpose(1, 2)
+    if stride > 1:
+        rows = F.pad(rows, (0, 0, 0, -rows.shape[1] % stride))
+    return rows.contiguous().view(len(rows), -1, stride * rows.shape[2])
+
+
+def from_phases(phases: Tensor, stride: int, shape: torch.Size) -> Tensor:
+    """The inverse of :func:`as_phases`, for a gradient."""
+    if stride == 1:
+        return phases
+    outputs, channels, taps = shape
+    taken = phases.view(outputs, stride, channels, -1).permute(0, 2, 3, 1)
+    return taken.reshape(outputs, channels, -1)[..., :taps]
+
+
 def scratch(purpose: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Memory on the processor for a passing result, unset; the same call gets the same memory again.
 

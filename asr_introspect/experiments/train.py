@@ -29,6 +29,7 @@ from asr_introspect.training.augmentation import AugmentationConfig
 from asr_introspect.training.cache import FeatureCache, cache_features
 from asr_introspect.training.ctc import CTCTask, Curriculum
 from asr_introspect.training.loop import ScheduleConfig, Trainer, event_writer, run
+from asr_introspect.training.workers import usual_workers
 
 BOUND_QUANTILES = (0.001, 0.999)
 
@@ -51,6 +52,7 @@ def train(
     tensorboard: bool = False,
     seed: int = 0,
     device: str = "auto",
+    workers: int | None = None,
 ) -> dict[str, float]:
     """Trains a recogniser with CTC, or goes on with a run; returns the last development figures.
 
@@ -75,6 +77,9 @@ def train(
         Also write TensorBoard's files to ``out/tensorboard``.
     device
         ``auto``, ``cpu`` or ``cuda``.
+    workers
+        Processes that compute features and make batches; None: see :func:`usual_workers`. The numbers do
+        not depend on it.
 
     Raises
     ------
@@ -104,11 +109,12 @@ def train(
         "seed": seed,
     } | ({} if share == 1 else {"share": share})
     place = find_device(device)
+    workers = usual_workers(place) if workers is None else workers
     writer = event_writer(out / "tensorboard") if tensorboard else None
     with _training_folder(out, settings):
         cached = Path(cache) if cache is not None else out / "cache"
-        spoken = _cached_in_turn(corpus, features, cached / "training")
-        held_out = _cached_in_turn(development, features, cached / "development")
+        spoken = _cached_in_turn(corpus, features, cached / "training", workers)
+        held_out = _cached_in_turn(development, features, cached / "development", workers)
         task = CTCTask(
             spoken,
             _targets(spoken, symbols, segments),
@@ -140,7 +146,7 @@ def train(
             "versions": versions(),
             "started_from": None if start_from is None else str(start_from),
         }
-        return run(trainer, task, record, writer)
+        return run(trainer, task, record, writer, workers)
 
 
 @contextmanager
@@ -182,14 +188,14 @@ def _with_later_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cached_in_turn(corpus: Corpus, features: FeatureConfig, folder: Path) -> FeatureCache:
+def _cached_in_turn(corpus: Corpus, features: FeatureConfig, folder: Path, workers: int) -> FeatureCache:
     """The cached features; of several processes the first computes them, the others then find them there."""
     if not distributed.is_initialized():
-        return cache_features(corpus, features, folder)
+        return cache_features(corpus, features, folder, workers)
     cached = None
     for turn in range(distributed.get_world_size()):
         if turn == distributed.get_rank():
-            cached = cache_features(corpus, features, folder)
+            cached = cache_features(corpus, features, folder, workers)
         distributed.barrier()
     assert cached is not None
     return cached

@@ -63,11 +63,15 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
     when several train together; in eval mode it is ``nn.BatchNorm1d``.
     """
 
-    def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
-        """``(B, C, U)`` normalised; ``mask`` is ``(B, 1, U)``, one where a position is valid."""
+    def forward(self, input: Tensor, mask: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+        """``(B, C, U)`` normalised; ``mask`` is ``(B, 1, U)``, one where a position is valid.
+
+        ``rows`` is what :func:`valid_rows` gives of the mask, where it is known.
+        """
         if not self.training:
             return super().forward(input)
-        rows = None if mask is None else mask.expand(len(input), 1, -1).flatten().nonzero()[:, 0]
+        if rows is None and mask is not None:
+            rows = valid_rows(mask, len(input))
         mean_so_far, variance_so_far, momentum, _ = self.statistics
         if not _together() and (input[:, 0].numel() if rows is None else len(rows)) > 1:
             normalised: Tensor = _RowNorm.apply(input, self.weight, self.bias, rows, *self.statistics)  # type: ignore[no-untyped-call]
@@ -217,14 +221,14 @@ class Block(nn.Module):
             self.dropout = nn.Dropout1d(dropout)
         self.is_last = activation is None
 
-    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, inputs: Tensor, mask: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
         """``(B, C, T)`` to ``(B, C', U)``; ``mask`` ``(B, 1, U)`` is one at valid output positions."""
         outputs: Tensor = self.convolution(self.padding(inputs))
         if not self.is_last:
             if self.training and not _together() and can_be_fused(outputs, self.activation):
                 return self._fused(outputs, mask)
-            outputs = self.dropout(self.activation(self.normalisation(outputs, mask)))
-        return outputs if mask is None else outputs * mask
+            outputs = self.dropout(self.activation(self.normalisation(outputs, mask, rows)))
+        return outputs if mask is None else outputs * mask.to(outputs.dtype)
 
     def _fused(self, signal: Tensor, mask: Tensor | None) -> Tensor:
         """Norm, activation, dropout and mask of a training step on a processor, in one pass."""
@@ -298,10 +302,19 @@ class Wav2Letter(nn.Module):
         if lengths is not None:
             inputs = inputs * valid(lengths, inputs.shape[-1]).to(inputs.dtype)
             mask = valid(lengths // 2, inputs.shape[-1] // 2).to(inputs.dtype)
+        # Known once: finding them waits for the GPU.
+        rows = (
+            valid_rows(mask, len(inputs)) if mask is not None and self.training and inputs.is_cuda else None
+        )
         outputs = inputs
         for _, block in self.blocks():
-            outputs = block(outputs, mask)
+            outputs = block(outputs, mask, rows)
         return outputs
+
+
+def valid_rows(mask: Tensor, batch: int) -> Tensor:
+    """The places among ``B * U`` positions where ``mask``, ``(B or 1, 1, U)``, is one."""
+    return mask.expand(batch, 1, -1).flatten().nonzero()[:, 0]
 
 
 def valid(lengths: Tensor, positions: int) -> Tensor:

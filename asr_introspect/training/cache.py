@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from asr_introspect.corpus.audio import read_audio
 from asr_introspect.corpus.records import Corpus, Skipped, Utterance
@@ -16,6 +18,7 @@ from asr_introspect.errors import IntrospectError
 from asr_introspect.features import FeatureConfig, log_mel
 from asr_introspect.files import locked
 from asr_introspect.progress import bar
+from asr_introspect.training.workers import in_order
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,18 @@ class FeatureCache:
         return np.asarray(self.offsets[:, 1])
 
 
-def cache_features(corpus: Corpus, config: FeatureConfig, folder: Path | str) -> FeatureCache:
+def cache_features(
+    corpus: Corpus, config: FeatureConfig, folder: Path | str, workers: int = 0
+) -> FeatureCache:
     """Computes what is missing of a corpus's spectrograms in ``folder`` and opens them.
 
     Interrupted at any point, the next call goes on where it stopped. Utterances whose audio cannot be read
     are skipped and named.
+
+    Parameters
+    ----------
+    workers
+        Processes that read and transform; 0: this one.
 
     Raises
     ------
@@ -64,8 +74,11 @@ def cache_features(corpus: Corpus, config: FeatureConfig, folder: Path | str) ->
     described = asdict(config) | {"normalise": None}
     key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
     place = Path(folder) / key
-    with locked(place):
-        index, skipped = _complete(corpus.utterances, config, place)
+    index, skipped = _read_index(place / "index.jsonl"), list[Skipped]()
+    # Trainings side by side share a folder: only who adds to it needs it alone.
+    if any(_key(utterance) not in index for utterance in corpus.utterances):
+        with locked(place):
+            index, skipped = _complete(corpus.utterances, config, place, workers)
     kept = [utterance for utterance in corpus.utterances if _key(utterance) in index]
     if not kept:
         raise IntrospectError(
@@ -76,11 +89,28 @@ def cache_features(corpus: Corpus, config: FeatureConfig, folder: Path | str) ->
     return FeatureCache(tuple(kept), frames, offsets, tuple(skipped))
 
 
+@dataclass(frozen=True)
+class _Spectrograms:
+    """Each utterance's spectrogram ``(T, F)`` in float16, or why there is none."""
+
+    utterances: Sequence[Utterance]
+    config: FeatureConfig
+
+    def __getitem__(self, item: int) -> Tensor | str:
+        try:
+            waveform = read_audio(self.utterances[item].audio, self.config.sample_rate)
+        except IntrospectError as error:
+            return str(error)
+        return log_mel(waveform, self.config).T.to(torch.float16).contiguous()
+
+
 def _complete(
-    utterances: Sequence[Utterance], config: FeatureConfig, place: Path
+    utterances: Sequence[Utterance], config: FeatureConfig, place: Path, workers: int
 ) -> tuple[dict[str, tuple[int, int]], list[Skipped]]:
     """Appends the missing spectrograms; returns where each audio file's frames lie, and what was skipped."""
     index = _read_index(place / "index.jsonl")
+    whole = "".join(json.dumps([key, *where]) + "\n" for key, where in index.items())
+    (place / "index.jsonl").write_text(whole, encoding="utf-8")
     end = max((first + length for first, length in index.values()), default=0)
     missing = [utterance for utterance in utterances if _key(utterance) not in index]
     skipped = []
@@ -91,15 +121,13 @@ def _complete(
             file.truncate(end * config.mels * 2)
             file.seek(0, 2)
             with bar("features", sum(utterance.duration for utterance in missing)) as moving:
-                for utterance in missing:
+                made = in_order(_Spectrograms(missing, config), range(len(missing)), workers)
+                for utterance, spectrogram in zip(missing, made, strict=True):
                     moving.update(utterance.duration)
-                    try:
-                        waveform = read_audio(utterance.audio, config.sample_rate)
-                    except IntrospectError as error:
-                        skipped.append(Skipped(utterance.name, str(error)))
+                    if isinstance(spectrogram, str):
+                        skipped.append(Skipped(utterance.name, spectrogram))
                         continue
-                    spectrogram = log_mel(waveform, config).numpy().T.astype(np.float16)
-                    file.write(np.ascontiguousarray(spectrogram).tobytes())
+                    file.write(spectrogram.numpy().tobytes())
                     file.flush()
                     entry = [_key(utterance), end, len(spectrogram)]
                     lines.write(json.dumps(entry) + "\n")
@@ -112,18 +140,15 @@ def _complete(
 
 
 def _read_index(path: Path) -> dict[str, tuple[int, int]]:
-    """The entries of an index; a last line cut off by a kill is dropped from the file."""
+    """The entries of an index; a last line cut off by a kill is left out."""
     if not path.exists():
         return {}
     index: dict[str, tuple[int, int]] = {}
-    whole = []
     for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
         if not line.endswith("\n"):
             break
         audio, first, length = json.loads(line)
         index[audio] = (first, length)
-        whole.append(line)
-    path.write_text("".join(whole), encoding="utf-8")
     return index
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from asr_introspect.corpus.records import Segment
 from asr_introspect.corpus.transcripts import minimum_steps
 from asr_introspect.errors import IntrospectError
-from asr_introspect.features import FeatureConfig, normalise
+from asr_introspect.features import FeatureConfig, normalise, normalise_in_single
 from asr_introspect.random import generator
 from asr_introspect.recogniser.checkpoint import save_model
 from asr_introspect.recogniser.decoding import greedy
@@ -176,7 +176,7 @@ class CTCTask:
             spectrogram, tempo = vary(spectrogram, augmentation, draw)
             if len(spectrogram) // 2 < minimum_steps(self.targets[item]):
                 spectrogram, tempo = self.training.spectrogram(item), 1.0
-        spectrogram = self._normalised(spectrogram).numpy().T
+        spectrogram = normalise_in_single(torch.from_numpy(spectrogram.T), self.features.normalise).numpy().T
         if augmentation is not None:
             spectrogram = mask(spectrogram, augmentation, draw)
         if not framewise:
@@ -195,16 +195,16 @@ class CTCTask:
         self, prepared: Sequence[tuple[np.ndarray, np.ndarray | None]], targets: Sequence[Sequence[int]]
     ) -> CTCBatch:
         longest = max((len(spectrogram) for spectrogram, _ in prepared), default=2)
-        inputs = torch.zeros(len(prepared), self.features.mels, longest)
+        inputs = torch.zeros(len(prepared), longest, self.features.mels)
         steps = None
         if prepared and prepared[0][1] is not None:
             steps = torch.full((len(prepared), longest // 2), NOT_A_TARGET)
         for row, (spectrogram, classes) in enumerate(prepared):
-            inputs[row, :, : len(spectrogram)] = torch.from_numpy(np.ascontiguousarray(spectrogram.T))
+            inputs[row, : len(spectrogram)] = torch.from_numpy(spectrogram)
             if steps is not None and classes is not None:
                 steps[row, : len(classes)] = torch.from_numpy(classes)
         return CTCBatch(
-            inputs,
+            inputs.transpose(1, 2),
             torch.tensor([len(spectrogram) for spectrogram, _ in prepared], dtype=torch.long),
             torch.tensor([symbol for target in targets for symbol in target], dtype=torch.long),
             torch.tensor([len(target) for target in targets], dtype=torch.long),

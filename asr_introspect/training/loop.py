@@ -7,13 +7,13 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -26,6 +26,7 @@ from asr_introspect.files import writing
 from asr_introspect.progress import bar, say
 from asr_introspect.random import torch_generator
 from asr_introspect.training.optimisers import OptimiserName, Optimisers
+from asr_introspect.training.workers import in_order
 
 BatchType = TypeVar("BatchType")
 
@@ -301,7 +302,11 @@ def event_writer(folder: Path) -> Writer:
 
 
 def run(
-    trainer: Trainer, task: Task[BatchType], record: Mapping[str, Any], writer: Writer | None = None
+    trainer: Trainer,
+    task: Task[BatchType],
+    record: Mapping[str, Any],
+    writer: Writer | None = None,
+    workers: int = 0,
 ) -> dict[str, float]:
     """Trains to the end of the schedule, from where the folder's state stands; returns the last figures.
 
@@ -312,22 +317,21 @@ def run(
     ----------
     record
         What the checkpoints' headers say about the training (corpus, settings).
+    workers
+        Processes that make batches; 0: a thread of this one makes the next batch during an update.
     """
     metrics = Metrics(trainer.out / "metrics.jsonl", trainer.update, trainer.rank == 0, writer)
     figures: dict[str, float] = {}
     schedule = trainer.schedule
     saved = time.monotonic()
     with (
-        ThreadPoolExecutor(1) as ahead,
+        closing(_batches(trainer, task, workers)) as batches,
         bar("training", schedule.updates, "update") as moving,
         StopRequest().watching() as stop,
     ):
         moving.update(trainer.update)
-        coming: Future[BatchType] | None = None
         while trainer.update < schedule.updates and stop.signal is None:
-            batch = coming.result() if coming else _batch(trainer, task, trainer.update)
-            if trainer.update + 1 < schedule.updates:
-                coming = ahead.submit(_batch, trainer, task, trainer.update + 1)
+            batch = next(batches)
             started = time.monotonic()
             loss, norm, seconds = trainer.step(task, batch)
             metrics.add(trainer.update, loss, norm, seconds, time.monotonic() - started)
@@ -348,8 +352,32 @@ def run(
     return figures
 
 
-def _batch(trainer: Trainer, task: Task[BatchType], update: int) -> BatchType:
-    return task.batch(update, trainer.rank, trainer.processes)
+@dataclass(frozen=True)
+class _Batches(Generic[BatchType]):
+    """The batches of a run's updates, as a sequence."""
+
+    task: Task[BatchType]
+    rank: int
+    processes: int
+
+    def __getitem__(self, update: int) -> BatchType:
+        return self.task.batch(update, self.rank, self.processes)
+
+
+def _batches(trainer: Trainer, task: Task[BatchType], workers: int) -> Generator[BatchType, None, None]:
+    """The batches from the present update to the last, made beside the updates."""
+    batches = _Batches(task, trainer.rank, trainer.processes)
+    updates = range(trainer.update, trainer.schedule.updates)
+    if workers > 0:
+        yield from in_order(batches, updates, workers)
+        return
+    with ThreadPoolExecutor(1) as ahead:
+        coming: Future[BatchType] | None = None
+        for update in updates:
+            batch = coming.result() if coming else batches[update]
+            if update + 1 < updates.stop:
+                coming = ahead.submit(batches.__getitem__, update + 1)
+            yield batch
 
 
 def _snapshot(out: Path, update: int) -> Path:

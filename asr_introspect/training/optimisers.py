@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -70,8 +70,8 @@ class Optimisers:
         """Puts back what :meth:`state` gave; of a parameter that is not trained it is left out."""
         if name in self._network:
             parameter = self._network[name]
-            kept = value.to("cpu") if key == "step" else value.view_as(parameter).to(parameter.device)
-            self._of(name).state[parameter][key] = kept
+            kept = value if key == "step" else value.view_as(parameter)
+            self._of(name).state[parameter][key] = kept.to(parameter.device)
 
     def _of(self, name: str) -> torch.optim.Optimizer:
         if name in self._orthogonal:
@@ -98,40 +98,58 @@ class Muon(torch.optim.Optimizer):
         """Moves the weights that have a gradient."""
         for group in self.param_groups:
             rate, momentum = group["lr"], group["momentum"]
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(weight)
-                averaged = state["momentum_buffer"].lerp_(weight.grad, 1 - momentum)
-                update = orthogonalised(weight.grad.lerp(averaged, momentum).flatten(1))
-                weight.mul_(1 - rate * group["weight_decay"])
-                weight.add_(update.view_as(weight), alpha=-rate * 0.2 * max(update.shape) ** 0.5)
+            for weights in _alike([weight for weight in group["params"] if weight.grad is not None]):
+                gradients = [weight.grad for weight in weights if weight.grad is not None]
+                averaged = [self._averaged(weight) for weight in weights]
+                torch._foreach_lerp_(averaged, gradients, 1 - momentum)
+                ahead = [g.lerp(a, momentum).flatten(1) for g, a in zip(gradients, averaged, strict=True)]
+                updates = orthogonalised(torch.stack(ahead) if len(ahead) > 1 else ahead[0])
+                size = rate * 0.2 * max(updates.shape[-2:]) ** 0.5
+                torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
+                for weight, update in zip(weights, updates.view(-1, *weights[0].shape), strict=True):
+                    weight.add_(update, alpha=-size)
+
+    def _averaged(self, weight: Tensor) -> Tensor:
+        state = self.state[weight]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(weight)
+        averaged: Tensor = state["momentum_buffer"]
+        return averaged
+
+
+def _alike(weights: Sequence[Tensor]) -> Iterable[list[Tensor]]:
+    """Weights that are moved together: on a GPU those of one shape, where one product does for all."""
+    groups: dict[Any, list[Tensor]] = {}
+    for place, weight in enumerate(weights):
+        groups.setdefault(weight.shape if weight.is_cuda else place, []).append(weight)
+    return groups.values()
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """Nearly the orthogonal matrix nearest to a matrix, in bfloat16, by five Newton-Schulz steps.
+    """Nearly the orthogonal matrix nearest to a matrix (or to each of many), in bfloat16.
+
+    Five Newton-Schulz steps, for ``(..., R, C)``.
 
     A step takes ``X`` to ``(a + b G + c G G) X``, ``G = X X'`` (Jordan 2024). Of a wide matrix only ``G`` is
     moved along, which costs a fraction: all factors have its eigenvectors. Small singular values drown in
     the rounding of ``G`` after three steps, so it is computed anew from ``X`` after two.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    wide = matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.mT
     moved: Tensor = wide.bfloat16()
-    moved = moved / moved.norm().clamp(min=1e-7)
-    for steps in (2, 3) if wide.shape[1] >= 2 * wide.shape[0] else (1,) * 5:
-        gram = moved @ moved.T
+    moved = moved / moved.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+    times_plus = torch.addmm if matrix.ndim == 2 else torch.baddbmm
+    for steps in (2, 3) if wide.shape[-1] >= 2 * wide.shape[-2] else (1,) * 5:
+        gram = moved @ moved.mT
         for step in range(steps):
-            factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+            factor = times_plus(gram, gram, gram, beta=b, alpha=c)
             if step == 0:
                 product = factor.clone()
-                product.diagonal().add_(a)
+                product.diagonal(dim1=-2, dim2=-1).add_(a)
             else:
-                product = torch.addmm(product, factor, product, beta=a)
+                product = times_plus(product, factor, product, beta=a)
             if step < steps - 1:
-                half = torch.addmm(gram, factor, gram, beta=a)
-                gram = torch.addmm(half, half, factor, beta=a)
+                half = times_plus(gram, factor, gram, beta=a)
+                gram = times_plus(half, half, factor, beta=a)
         moved = product @ moved
-    return moved if wide is matrix else moved.T
+    return moved if wide is matrix else moved.mT

@@ -21,6 +21,7 @@ from asr_introspect.corpus.records import Corpus, Segment, Utterance
 from asr_introspect.errors import IntrospectError, UsageError
 from asr_introspect.experiments.train import drawn, train
 from asr_introspect.features import FeatureConfig
+from asr_introspect.files import locked
 from asr_introspect.random import generator
 from asr_introspect.recogniser.checkpoint import load_model, read_header
 from asr_introspect.recogniser.network import NetworkConfig
@@ -173,6 +174,39 @@ def test_a_kill_loses_only_what_came_after_the_last_saved_state(
     run(speech, tmp_path / "killed", schedule=dataclasses.replace(SCHEDULE, save_minutes=0.0))
     for name, tensor in weights(tmp_path / "undisturbed").items():
         assert torch.equal(tensor, weights(tmp_path / "killed")[name]), name
+
+
+def test_workers_change_nothing_but_the_time_not_even_when_interrupted(
+    speech: tuple[Corpus, Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asr_introspect.training import loop
+
+    run(speech, tmp_path / "alone")
+    step = loop.Trainer.step
+
+    def interrupted(self: loop.Trainer, task: object, batch: object) -> tuple[float, float, float]:
+        if self.update == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, task, batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop.Trainer, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(speech, tmp_path / "helped", workers=2)
+    monkeypatch.undo()
+    run(speech, tmp_path / "helped", workers=2)
+    helped = weights(tmp_path / "helped")
+    for name, tensor in weights(tmp_path / "alone").items():
+        assert torch.equal(tensor, helped[name]), name
+
+
+def test_trainings_side_by_side_share_a_full_cache(speech: tuple[Corpus, Corpus], tmp_path: Path) -> None:
+    first = cache_features(speech[1], FEATURES, tmp_path)
+    (place,) = tmp_path.iterdir()
+    with locked(place):
+        again = cache_features(speech[1], FEATURES, tmp_path)
+        with pytest.raises(IntrospectError, match="in use"):
+            cache_features(speech[0], FEATURES, tmp_path)
+    assert np.array_equal(first.offsets, again.offsets)
 
 
 def test_other_settings_are_refused(speech: tuple[Corpus, Corpus], tmp_path: Path) -> None:

@@ -67,6 +67,14 @@ def test_orthogonalised_is_five_newton_schulz_steps(shape: tuple[int, int], deca
     assert (orthogonalised(matrix).double() - expected).norm() < 0.05 * expected.norm()
 
 
+@pytest.mark.parametrize("shape", [(6, 20), (8, 8), (9, 4)])
+def test_matrices_orthogonalised_together_come_out_as_alone(shape: tuple[int, int]) -> None:
+    matrices = torch.randn(3, *shape, generator=torch.Generator().manual_seed(6))
+    for together, matrix in zip(orthogonalised(matrices), matrices, strict=True):
+        alone = orthogonalised(matrix)
+        assert (together - alone).float().norm() < 0.02 * alone.float().norm()
+
+
 def test_a_step_of_muon_has_nearly_equal_singular_values_and_adamws_size() -> None:
     """Newton-Schulz leaves singular values between 0.5 and 1.5 of a matrix that has none near zero."""
     network = small()
