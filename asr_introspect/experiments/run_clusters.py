@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -295,31 +296,19 @@ def structure_findings(rows: Sequence[ClassRow], seed: int) -> list[Finding]:
         ]
         for row in own:
             if row.clustering.layer in SHOWN_LAYERS:
-                found.append(structure_finding(_structure(row)))
+                found.append(structure_finding(_structure(row, row.evidence)))
         if len(own) > 1:
             at, evidence = best_of([row.distance for row in own], [row.named for row in own], seed=seed)
             row = own[at]
             found.append(
-                structure_finding(
-                    Structure(
-                        labels,
-                        division,
-                        row.clustering.layer,
-                        PICTURED,
-                        evidence.value,
-                        evidence.null_mean,
-                        evidence.low,
-                        evidence.high,
-                        evidence.p_value,
-                    ),
-                    best_of=len(own),
-                )
+                structure_finding(_structure(row, evidence, chosen=True), best_of=len(own)),
             )
     return found
 
 
-def _structure(row: ClassRow) -> Structure:
-    evidence = row.evidence
+def _structure(row: ClassRow, evidence: Evidence, *, chosen: bool = False) -> Structure:
+    """Of a layer chosen for its silhouette no interval is told: it would lie too high."""
+    own = None if row.sampled is None or chosen else row.sampled.silhouette
     return Structure(
         row.clustering.labels,
         row.classes,
@@ -330,4 +319,7 @@ def _structure(row: ClassRow) -> Structure:
         evidence.low,
         evidence.high,
         evidence.p_value,
+        row.sampled is not None,
+        math.nan if own is None else own.low,
+        math.nan if own is None else own.high,
     )

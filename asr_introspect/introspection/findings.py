@@ -39,7 +39,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Structure:
-    """A silhouette of phonetic classes and the interval of its null, at one layer."""
+    """A silhouette of phonetic classes at one layer.
+
+    ``low`` and ``high`` are the 95 % interval of its null; ``own_low`` and ``own_high`` that of the
+    silhouette itself, over speakers or utterances, where it is known. ``cross_validated``: in distances
+    between halves of the utterances, else between plain profiles.
+    """
 
     labels: str
     classes: str
@@ -50,6 +55,9 @@ class Structure:
     low: float
     high: float
     p_value: float
+    cross_validated: bool = False
+    own_low: float = math.nan
+    own_high: float = math.nan
 
 
 def structure_finding(found: Structure, *, best_of: int = 1) -> Finding:
@@ -63,17 +71,19 @@ def structure_finding(found: Structure, *, best_of: int = 1) -> Finding:
     difference = bool(found.value > found.high)
     what = f"{_CLASSES[found.classes]} among the {found.labels}"
     where = f"at {layer_in_words(found.layer)}" + (f", the best of {best_of} layers," if best_of > 1 else "")
+    kind = "cross-validated silhouette" if found.cross_validated else "silhouette"
+    own = f" ({found.own_low:.2f} to {found.own_high:.2f})" if math.isfinite(found.own_low) else ""
     numbers = (
-        f"silhouette {found.value:.2f}, {found.metric} distance; classes dealt at random have "
+        f"{found.value:.2f}{own}, {found.metric} distance; classes dealt at random have "
         f"{found.low:.2f} to {found.high:.2f}, p = {found.p_value:.2g}"
     ).replace("-", "−")
     if difference:
-        sentence = f"{what} stand apart {where} more than classes dealt at random do ({numbers})."
+        sentence = f"{what} stand apart {where} more than classes dealt at random do ({kind} {numbers})."
     else:
-        sentence = f"No difference between {what} {where} and classes dealt at random ({numbers})."
+        sentence = f"No difference between {what} {where} and classes dealt at random ({kind} {numbers})."
     name = f"silhouette-{found.labels}-{found.classes}-{'best' if best_of > 1 else found.layer}"
     sentence = sentence[0].upper() + sentence[1:]
-    return Finding(name, sentence, found.value, found.low, found.high, found.null, "silhouette", difference)
+    return Finding(name, sentence, found.value, found.low, found.high, found.null, kind, difference)
 
 
 _CLASSES = {

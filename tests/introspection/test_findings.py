@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -53,6 +54,16 @@ def test_shuffled_classes_give_no_difference() -> None:
     assert all(finding.difference and "stand apart" in finding.sentence for finding in real)
     assert sum(finding.difference for finding in dealt) <= 2  # a null's interval of 95 %
     assert all(finding.sentence.startswith("No difference") for finding in dealt if not finding.difference)
+
+
+def test_a_cross_validated_silhouette_is_called_one_and_has_its_interval() -> None:
+    plain = structure(26, False, 0)
+    crossed = dataclasses.replace(plain, cross_validated=True, own_low=-0.021, own_high=0.4)
+    assert structure_finding(plain).unit == "silhouette"
+    assert f"(silhouette {plain.value:.2f}, euclidean" in structure_finding(plain).sentence
+    told = structure_finding(crossed)
+    assert told.unit == "cross-validated silhouette"
+    assert f"(cross-validated silhouette {plain.value:.2f} (−0.02 to 0.40), euclidean" in told.sentence
 
 
 def test_lags_of_shuffled_sounds_give_no_difference() -> None:
