@@ -128,9 +128,11 @@ def test_a_run_from_before_a_setting_was_there_goes_on_as_it_was_started(
         run(speech, tmp_path, schedule=dataclasses.replace(SCHEDULE, optimiser="muon"))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
 def test_ctrl_c_then_the_same_call_ends_at_the_same_weights(
-    speech: tuple[Corpus, Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    speech: tuple[Corpus, Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
+    """With workers too, which change nothing."""
     from asr_introspect.training import loop
 
     run(speech, tmp_path / "undisturbed")
@@ -143,9 +145,9 @@ def test_ctrl_c_then_the_same_call_ends_at_the_same_weights(
 
     monkeypatch.setattr(loop.Trainer, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(speech, tmp_path / "disturbed")
+        run(speech, tmp_path / "disturbed", workers=workers)
     monkeypatch.undo()
-    run(speech, tmp_path / "disturbed")
+    run(speech, tmp_path / "disturbed", workers=workers)
     wanted, found = weights(tmp_path / "undisturbed"), weights(tmp_path / "disturbed")
     assert wanted.keys() == found.keys()
     for name, tensor in wanted.items():
@@ -174,29 +176,6 @@ def test_a_kill_loses_only_what_came_after_the_last_saved_state(
     run(speech, tmp_path / "killed", schedule=dataclasses.replace(SCHEDULE, save_minutes=0.0))
     for name, tensor in weights(tmp_path / "undisturbed").items():
         assert torch.equal(tensor, weights(tmp_path / "killed")[name]), name
-
-
-def test_workers_change_nothing_but_the_time_not_even_when_interrupted(
-    speech: tuple[Corpus, Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from asr_introspect.training import loop
-
-    run(speech, tmp_path / "alone")
-    step = loop.Trainer.step
-
-    def interrupted(self: loop.Trainer, task: object, batch: object) -> tuple[float, float, float]:
-        if self.update == 5:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(self, task, batch)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(loop.Trainer, "step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(speech, tmp_path / "helped", workers=2)
-    monkeypatch.undo()
-    run(speech, tmp_path / "helped", workers=2)
-    helped = weights(tmp_path / "helped")
-    for name, tensor in weights(tmp_path / "alone").items():
-        assert torch.equal(tensor, helped[name]), name
 
 
 def test_trainings_side_by_side_share_a_full_cache(speech: tuple[Corpus, Corpus], tmp_path: Path) -> None:
