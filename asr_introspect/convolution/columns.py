@@ -1,6 +1,6 @@
 """The convolution as one product with unfolded inputs: what the matrix units of a GPU take best.
 
-cuDNN's weight gradients of long one-dimensional kernels are slow (12 of the 20 ms of a training step of the
+cuDNN's weight gradients of long one-dimensional kernels are slow (11 of the 20 ms of a training step of the
 full preset on an H200), and it plans anew for every length.
 """
 
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from asr_introspect.convolution.direct import direct_gradients
 from asr_introspect.convolution.layout import as_phases, as_rows, from_phases
 
 
@@ -35,11 +36,7 @@ class _ByColumns(torch.autograd.Function):
         inputs, weight = ctx.saved_tensors
         stride, wanted = ctx.stride, ctx.needs_input_grad
         if torch.is_grad_enabled():  # a gradient of the gradient is asked for
-            found = torch.ops.aten.convolution_backward(
-                gradient.transpose(1, 2), inputs, weight, [len(weight)], [stride], [0], [1], False, [0], 1,
-                list(wanted[:3]),
-            )  # fmt: skip
-            return *found, None
+            return *direct_gradients(gradient.transpose(1, 2), inputs, weight, stride, wanted[:3]), None
         gradient = gradient.contiguous()
         taps = -(-weight.shape[2] // stride)
         by_inputs = by_weight = by_bias = None

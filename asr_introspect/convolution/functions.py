@@ -15,6 +15,7 @@ from asr_introspect.convolution import blocks as by_blocks
 from asr_introspect.convolution.blocks import Blocks
 from asr_introspect.convolution.choice import choose, choose_transposed, takes_columns
 from asr_introspect.convolution.columns import convolve_by_columns
+from asr_introspect.convolution.direct import direct_gradients
 from asr_introspect.convolution.layout import as_phases, as_rows, channels_last, from_phases
 
 LARGEST_PASSING = 2**24
@@ -30,6 +31,8 @@ def convolve(inputs: Tensor, weight: Tensor, bias: Tensor | None = None, stride:
     kept for the next call as long as the weight lives and is not changed. (A change through ``weight.data``
     is invisible to torch's count of changes, so also here: change weights under ``torch.no_grad()``.)
 
+    On a GPU in half precision the result is channels last too, by unfolded inputs; else it is ``conv1d``'s.
+
     Parameters
     ----------
     inputs, weight, bias
@@ -42,9 +45,10 @@ def convolve(inputs: Tensor, weight: Tensor, bias: Tensor | None = None, stride:
     """
     inputs, weight = _as_autocast(inputs), _as_autocast(weight)
     bias = None if bias is None else _as_autocast(bias)
-    if inputs.ndim == 3 and inputs.shape[2] >= weight.shape[2] and takes_columns(inputs.device, inputs.dtype):
+    plain = _is_plain(inputs, weight) and inputs.shape[2] >= weight.shape[2]
+    if plain and takes_columns(inputs.device, inputs.dtype):
         return convolve_by_columns(inputs, weight, bias, stride)
-    if not _is_plain(inputs, weight) or inputs.shape[2] < weight.shape[2]:
+    if not (plain and _is_on_processor(inputs)):
         return F.conv1d(inputs, weight, bias, stride)
     length = choose(weight.shape, stride, inputs.dtype)
     if length is None and weight.shape[2] == 1:
@@ -82,7 +86,7 @@ def transpose_convolve(signal: Tensor, weight: Tensor, stride: int = 1) -> Tenso
     signal, weight = _as_autocast(signal), _as_autocast(weight)
     count, _, positions = signal.shape
     _, channels, taps = weight.shape
-    if not _is_plain(signal, weight):
+    if not (_is_plain(signal, weight) and _is_on_processor(signal)):
         return F.conv_transpose1d(signal, weight, stride=stride)
     length = None
     if not (torch.is_grad_enabled() and (signal.requires_grad or weight.requires_grad)):
@@ -117,13 +121,16 @@ def _is_plain(inputs: Tensor, weight: Tensor) -> bool:
     """Whether the tensors are of the kind that the forms here are for; all else is torch's."""
     return (
         inputs.ndim == 3
-        and inputs.device.type == "cpu"
         and inputs.dtype == weight.dtype
-        and inputs.dtype in (torch.float32, torch.float64, torch.bfloat16)
         and inputs.shape[0] > 0
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
     )
+
+
+def _is_on_processor(inputs: Tensor) -> bool:
+    """Whether blocks and channels-last rows, which were chosen for processors, may take the inputs."""
+    return inputs.device.type == "cpu" and inputs.dtype in (torch.float32, torch.float64, torch.bfloat16)
 
 
 def _without_gradient(
@@ -182,10 +189,7 @@ class _ByBlocks(torch.autograd.Function):
         wanted = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():  # a gradient of the gradient is asked for
             outputs = gradient[:, : ctx.positions].transpose(1, 2)
-            found = torch.ops.aten.convolution_backward(
-                outputs, inputs, weight, [len(weight)], [stride], [0], [1], False, [0], 1, list(wanted)
-            )
-            return *found, None, None
+            return *direct_gradients(outputs, inputs, weight, stride, wanted), None, None
         by_inputs = by_weight = by_bias = None
         with torch.autocast("cpu", enabled=False):
             if wanted[0] or wanted[1]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -300,15 +299,12 @@ def structure_findings(rows: Sequence[ClassRow], seed: int) -> list[Finding]:
         if len(own) > 1:
             at, evidence = best_of([row.distance for row in own], [row.named for row in own], seed=seed)
             row = own[at]
-            found.append(
-                structure_finding(_structure(row, evidence, chosen=True), best_of=len(own)),
-            )
+            found.append(structure_finding(_structure(row, evidence, chosen=True), best_of=len(own)))
     return found
 
 
 def _structure(row: ClassRow, evidence: Evidence, *, chosen: bool = False) -> Structure:
     """Of a layer chosen for its silhouette no interval is told: it would lie too high."""
-    own = None if row.sampled is None or chosen else row.sampled.silhouette
     return Structure(
         row.clustering.labels,
         row.classes,
@@ -320,6 +316,5 @@ def _structure(row: ClassRow, evidence: Evidence, *, chosen: bool = False) -> St
         evidence.high,
         evidence.p_value,
         row.sampled is not None,
-        math.nan if own is None else own.low,
-        math.nan if own is None else own.high,
+        None if row.sampled is None or chosen else row.sampled.silhouette,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from asr_introspect.introspection.bootstrap import Interval
 from asr_introspect.random import generator
 
 
@@ -41,9 +42,9 @@ class Finding:
 class Structure:
     """A silhouette of phonetic classes at one layer.
 
-    ``low`` and ``high`` are the 95 % interval of its null; ``own_low`` and ``own_high`` that of the
-    silhouette itself, over speakers or utterances, where it is known. ``cross_validated``: in distances
-    between halves of the utterances, else between plain profiles.
+    ``low`` and ``high`` are the 95 % interval of its null; ``own`` is that of the silhouette itself, over
+    speakers or utterances, where it is known. ``cross_validated``: in distances between halves of the
+    utterances, else between plain profiles.
     """
 
     labels: str
@@ -56,8 +57,7 @@ class Structure:
     high: float
     p_value: float
     cross_validated: bool = False
-    own_low: float = math.nan
-    own_high: float = math.nan
+    own: Interval | None = None
 
 
 def structure_finding(found: Structure, *, best_of: int = 1) -> Finding:
@@ -72,7 +72,9 @@ def structure_finding(found: Structure, *, best_of: int = 1) -> Finding:
     what = f"{_CLASSES[found.classes]} among the {found.labels}"
     where = f"at {layer_in_words(found.layer)}" + (f", the best of {best_of} layers," if best_of > 1 else "")
     kind = "cross-validated silhouette" if found.cross_validated else "silhouette"
-    own = f" ({found.own_low:.2f} to {found.own_high:.2f})" if math.isfinite(found.own_low) else ""
+    own = ""
+    if found.own is not None and math.isfinite(found.own.low):
+        own = f" ({found.own.low:.2f} to {found.own.high:.2f})"
     numbers = (
         f"{found.value:.2f}{own}, {found.metric} distance; classes dealt at random have "
         f"{found.low:.2f} to {found.high:.2f}, p = {found.p_value:.2g}"

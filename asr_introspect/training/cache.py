@@ -64,7 +64,7 @@ def cache_features(
     Parameters
     ----------
     workers
-        Processes that read and transform; 0: this one.
+        Processes that read and transform; 0: a thread of this one.
 
     Raises
     ------
@@ -72,20 +72,21 @@ def cache_features(
         The folder cannot be written to, or nothing of the corpus can be read.
     """
     described = asdict(config) | {"normalise": None}
-    key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
-    place = Path(folder) / key
+    name = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+    place = Path(folder) / name
+    keys = [_key(utterance) for utterance in corpus.utterances]
     index, skipped = _read_index(place / "index.jsonl"), list[Skipped]()
     # Trainings side by side share a folder: only who adds to it needs it alone.
-    if any(_key(utterance) not in index for utterance in corpus.utterances):
+    if not index.keys() >= set(keys):
         with locked(place):
             index, skipped = _complete(corpus.utterances, config, place, workers)
-    kept = [utterance for utterance in corpus.utterances if _key(utterance) in index]
+    kept = [utterance for utterance, key in zip(corpus.utterances, keys, strict=True) if key in index]
     if not kept:
         raise IntrospectError(
             "nothing in the corpus can be read: " + "; ".join(s.reason for s in skipped[:3])
         )
     frames = np.memmap(place / "frames.f16", dtype=np.float16, mode="r").reshape(-1, config.mels)
-    offsets = np.array([index[_key(utterance)] for utterance in kept], dtype=np.int64)
+    offsets = np.array([index[key] for key in keys if key in index], dtype=np.int64)
     return FeatureCache(tuple(kept), frames, offsets, tuple(skipped))
 
 
@@ -109,15 +110,15 @@ def _complete(
 ) -> tuple[dict[str, tuple[int, int]], list[Skipped]]:
     """Appends the missing spectrograms; returns where each audio file's frames lie, and what was skipped."""
     index = _read_index(place / "index.jsonl")
-    whole = "".join(json.dumps([key, *where]) + "\n" for key, where in index.items())
-    (place / "index.jsonl").write_text(whole, encoding="utf-8")
     end = max((first + length for first, length in index.values()), default=0)
     missing = [utterance for utterance in utterances if _key(utterance) not in index]
     skipped = []
     data = place / "frames.f16"
     data.touch()
     try:
-        with data.open("r+b") as file, (place / "index.jsonl").open("a", encoding="utf-8") as lines:
+        with data.open("r+b") as file, (place / "index.jsonl").open("w", encoding="utf-8") as lines:
+            lines.writelines(json.dumps([key, *where]) + "\n" for key, where in index.items())
+            lines.flush()
             file.truncate(end * config.mels * 2)
             file.seek(0, 2)
             with bar("features", sum(utterance.duration for utterance in missing)) as moving:

@@ -188,7 +188,7 @@ class CTCTask:
         return spectrogram, classes
 
     def _normalised(self, spectrogram: np.ndarray) -> Tensor:
-        """A cached or varied spectrogram ``(T, F)`` as the network's input ``(F, T)``."""
+        """A cached spectrogram ``(T, F)`` as the network's input ``(F, T)``."""
         return normalise(torch.from_numpy(np.ascontiguousarray(spectrogram.T)), self.features.normalise)
 
     def _collated(

@@ -7,8 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -323,9 +322,10 @@ def run(
     metrics = Metrics(trainer.out / "metrics.jsonl", trainer.update, trainer.rank == 0, writer)
     figures: dict[str, float] = {}
     schedule = trainer.schedule
+    made = _Batches(task, trainer.rank, trainer.processes)
     saved = time.monotonic()
     with (
-        closing(_batches(trainer, task, workers)) as batches,
+        closing(in_order(made, range(trainer.update, schedule.updates), workers)) as batches,
         bar("training", schedule.updates, "update") as moving,
         StopRequest().watching() as stop,
     ):
@@ -354,7 +354,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Batches(Generic[BatchType]):
-    """The batches of a run's updates, as a sequence."""
+    """A process's batch of each update."""
 
     task: Task[BatchType]
     rank: int
@@ -362,22 +362,6 @@ class _Batches(Generic[BatchType]):
 
     def __getitem__(self, update: int) -> BatchType:
         return self.task.batch(update, self.rank, self.processes)
-
-
-def _batches(trainer: Trainer, task: Task[BatchType], workers: int) -> Generator[BatchType, None, None]:
-    """The batches from the present update to the last, made beside the updates."""
-    batches = _Batches(task, trainer.rank, trainer.processes)
-    updates = range(trainer.update, trainer.schedule.updates)
-    if workers > 0:
-        yield from in_order(batches, updates, workers)
-        return
-    with ThreadPoolExecutor(1) as ahead:
-        coming: Future[BatchType] | None = None
-        for update in updates:
-            batch = coming.result() if coming else batches[update]
-            if update + 1 < updates.stop:
-                coming = ahead.submit(batches.__getitem__, update + 1)
-            yield batch
 
 
 def _snapshot(out: Path, update: int) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar, cast
 
 import torch
@@ -21,17 +22,25 @@ class Makes(Protocol[Made]):
 
 
 def in_order(makes: Makes[Made], numbers: Sequence[int], workers: int) -> Generator[Made, None, None]:
-    """What ``makes`` makes of each number, in order, by so many processes; 0: by this one."""
+    """What ``makes`` makes of each number, in order, by so many processes; 0: by a thread, one ahead."""
     if not numbers:
         return
-    yield from DataLoader(
-        cast("Dataset[Made]", makes),
-        batch_size=None,
-        sampler=numbers,
-        num_workers=workers,
-        worker_init_fn=_leave_signals,
-        generator=torch.Generator(),  # else it draws from torch's own
-    )
+    if workers > 0:
+        yield from DataLoader(
+            cast("Dataset[Made]", makes),
+            batch_size=None,
+            sampler=numbers,
+            num_workers=workers,
+            worker_init_fn=_leave_signals,
+            generator=torch.Generator(),  # else it draws from torch's own
+        )
+        return
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(makes.__getitem__, numbers[0])
+        for number in numbers[1:]:
+            present, coming = coming, ahead.submit(makes.__getitem__, number)
+            yield present.result()
+        yield coming.result()
 
 
 def _leave_signals(worker: int) -> None:

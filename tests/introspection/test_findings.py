@@ -58,7 +58,7 @@ def test_shuffled_classes_give_no_difference() -> None:
 
 def test_a_cross_validated_silhouette_is_called_one_and_has_its_interval() -> None:
     plain = structure(26, False, 0)
-    crossed = dataclasses.replace(plain, cross_validated=True, own_low=-0.021, own_high=0.4)
+    crossed = dataclasses.replace(plain, cross_validated=True, own=Interval(plain.value, -0.021, 0.4))
     assert structure_finding(plain).unit == "silhouette"
     assert f"(silhouette {plain.value:.2f}, euclidean" in structure_finding(plain).sentence
     told = structure_finding(crossed)
