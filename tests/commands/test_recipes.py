@@ -14,6 +14,7 @@ import yaml
 
 from asr_introspect.commands import train
 from asr_introspect.commands.shell import run
+from asr_introspect.experiments.evaluate import evaluate
 from tests.conftest import REPOSITORY
 from tests.experiments.recognisers import tiny_checkpoint
 
@@ -180,3 +181,22 @@ def test_coders_are_compared_by_round_trip(
     assert "second minus first: 0.00 %" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         script("codecs.py", monkeypatch, corpus, *checkpoint)
+
+
+def test_checkpoints_are_held_against_the_first(
+    make_corpus: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    corpus = make_corpus({"1-1-0000": "HELLO WORLD", "1-1-0001": "HELLO AGAIN", "2-1-0000": "WORLD"})
+    checkpoints = []
+    for seed in (0, 1):
+        (tmp_path / str(seed)).mkdir()
+        checkpoints.append(tiny_checkpoint(tmp_path / str(seed), seed=seed))
+    script("compare.py", monkeypatch, *checkpoints, checkpoints[0], "--corpus", corpus)
+    lines = capsys.readouterr().out.splitlines()
+    rates = [100 * evaluate(corpus, checkpoint).letter_error.rate for checkpoint in checkpoints]
+    assert lines[0].startswith(f"{rates[0]:.2f} (")
+    assert lines[1].split(")  ")[1].startswith(f"{rates[1] - rates[0]:.2f} (")
+    assert lines[2].split(")  ")[1].startswith("0.00 (0.00 to 0.00")

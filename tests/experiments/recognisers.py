@@ -13,11 +13,11 @@ from asr_introspect.recogniser.symbols import SymbolTable, letters
 TINY = NetworkConfig(narrow=8, wide=12)
 
 
-def tiny_checkpoint(folder: Path, symbols: SymbolTable | None = None) -> Path:
+def tiny_checkpoint(folder: Path, symbols: SymbolTable | None = None, *, seed: int = 0) -> Path:
     """A checkpoint of random weights that emits many letters."""
     table = symbols or letters()
     net = Wav2Letter(TINY, len(table))
-    net.initialise(torch_generator(0, "tiny checkpoint"))
+    net.initialise(torch_generator(seed, "tiny checkpoint"))
     net.layer12.convolution.weight.data *= 50
     path = folder / "tiny.safetensors"
     save_model(path, net.state_dict(), TINY, FeatureConfig(), table, None, {})
