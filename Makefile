@@ -1,6 +1,6 @@
 # `make demo` and `make test` need Python 3.11 or newer and make, nothing else; both install into .venv first.
 #
-#   make demo [CORPUS=path/to/LibriSpeech/dev-clean] [OUT=runs/demo]
+#   make demo [CORPUS=path/to/LibriSpeech/test-clean] [OUT=runs/demo]
 #   make check        ruff, mypy, quick tests
 #   make test         check, and all tests but those of scale [TESTS=tests/corpus]
 #   make test-scale   Dask, transformers, documentation

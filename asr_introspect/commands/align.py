@@ -66,7 +66,7 @@ def align(
     With the checkpoint of a phoneme net, or with --phones, OUT has "phones" in place of "letters"; train
     --times and introspect --alignments read it. Of several pronunciations of a word the likeliest is taken.
 
-    Example: asr-introspect align --corpus LibriSpeech/dev-clean --out aligned.jsonl --textgrids aligned
+    Example: asr-introspect align --corpus LibriSpeech/test-clean --out aligned.jsonl --textgrids aligned
 
     Example: asr-introspect align --corpus SPEECH --checkpoint PHONEME_NET --lexicon WORDS.txt --out p.jsonl
     """

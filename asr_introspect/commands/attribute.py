@@ -66,7 +66,7 @@ def attribute(
 
     Stopped by Ctrl-C or a kill, the same command goes on where it was and ends with the same file.
 
-    Example: asr-introspect attribute --corpus LibriSpeech/dev-clean --out letters.h5
+    Example: asr-introspect attribute --corpus LibriSpeech/test-clean --out letters.h5
     """
     found = attribute_corpus(
         corpus,

@@ -61,7 +61,7 @@ def evaluate(
 
     --decoder beam --language-model letters.arpa shows what a language model adds to the recogniser alone.
 
-    Example: asr-introspect evaluate --corpus LibriSpeech/dev-clean
+    Example: asr-introspect evaluate --corpus LibriSpeech/test-clean
     """
     if alignments is not None:
         scored = evaluate_phonemes(

@@ -129,7 +129,7 @@ def introspect(
 
     Examples:
 
-    asr-introspect introspect --corpus LibriSpeech/dev-clean --alignments TextGrids --out runs/clean
+    asr-introspect introspect --corpus LibriSpeech/test-clean --alignments TextGrids --out runs/clean
 
     asr-introspect introspect --corpus speech --out runs/parts --splits phone right --table breaths.csv
     """

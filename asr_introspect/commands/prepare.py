@@ -44,9 +44,9 @@ def prepare(
     too long for their audio. All of it is listed in OUT.skipped.csv. Other sample rates are resampled to
     16 kHz, several channels mixed down, lower case and accents folded.
 
-    Examples: asr-introspect prepare LibriSpeech/dev-clean --out dev-clean.jsonl
+    Examples: asr-introspect prepare LibriSpeech/test-clean --out test-clean.jsonl
 
-    asr-introspect prepare --download dev-clean --out speech/dev-clean.jsonl
+    asr-introspect prepare --download test-clean --out speech/test-clean.jsonl
     """
     if (corpus is None) == (not download):
         raise UsageError("prepare needs either a corpus or --download with a subset of LibriSpeech")

@@ -5,7 +5,7 @@
 # in an editor that knows `# %%`. It loads the bundled recogniser and the bundled speech, and goes from one
 # sentence to what the layers tell apart. Figures are saved to a folder. To see your own speech instead:
 #
-#     CORPUS=path/to/dev-clean ALIGNMENTS=path/to/TextGrids python recipes/librispeech/walkthrough.py
+#     CORPUS=path/to/test-clean ALIGNMENTS=path/to/TextGrids python recipes/librispeech/walkthrough.py
 #
 # Each step is one function that takes arrays and gives arrays with named axes: replace any of them by your
 # own.
