@@ -67,7 +67,10 @@ def test_real_speech_has_the_same_logits_alone_and_in_batches(
 def test_a_long_recording_is_heard_as_in_one_pass(
     demo: Path, tmp_path: Path, precision: torch.dtype, tolerance: float
 ) -> None:
-    """Speech joined to 65 s; in one piece it would be 65 s of activations, here it is cut and joined."""
+    """Speech joined to 65 s; in one piece it would be 65 s of activations, here it is cut and joined.
+
+    Relative to the largest logit (about 100): float32 rounds each by what the size of its terms gives.
+    """
     corpus = read_corpus(demo, 20)
     sound = np.concatenate([read_audio(utterance.audio) for utterance in corpus.utterances])
     sound = np.tile(sound, 2)[: 65 * 16_000]
@@ -80,14 +83,14 @@ def test_a_long_recording_is_heard_as_in_one_pass(
     (forward,) = forward_pass(recogniser, [utterance], layers=["input", "layer9"], spectrograms=given)
     whole = recogniser.network(forward.activations["input"]).detach()
     assert forward.logits.shape == (1, 29, 3250)
-    assert torch.allclose(forward.logits, whole, rtol=tolerance, atol=tolerance)
+    assert (forward.logits - whole).abs().max() < tolerance * whole.abs().max()
 
 
 def test_the_demo_voices_are_understood(demo: Path) -> None:
     found = evaluate(demo, reference())
     assert len(found.utterances) == 160
     assert [row.sex for row in found.speakers] == ["F", "M"]
-    assert found.letter_error.rate < 0.45
+    assert found.letter_error.rate < 0.3
     assert found.letter_error.low < found.letter_error.rate < found.letter_error.high
 
 
