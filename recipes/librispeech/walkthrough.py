@@ -3,7 +3,7 @@
 #
 # Runs from top to bottom (`python recipes/librispeech/walkthrough.py`, under two minutes) or cell by cell
 # in an editor that knows `# %%`. It loads the bundled recogniser and the bundled speech, and goes from one
-# sentence to what the layers tell apart. Figures are saved to a folder. To see your own speech instead:
+# sentence to what the layers tell apart. Figures go to `runs/walkthrough`. To see your own speech instead:
 #
 #     CORPUS=path/to/test-clean ALIGNMENTS=path/to/TextGrids python recipes/librispeech/walkthrough.py
 #
@@ -28,7 +28,7 @@ import asr_introspect as look
 CORPUS = Path(os.environ.get("CORPUS", look.bundled("demo")))
 ALIGNMENTS = Path(os.environ.get("ALIGNMENTS", CORPUS / "alignments"))
 MOST = int(os.environ.get("UTTERANCES", 24))
-FIGURES = Path(os.environ.get("FIGURES", "walkthrough"))
+FIGURES = Path(os.environ.get("FIGURES", "runs/walkthrough"))
 FIGURES.mkdir(parents=True, exist_ok=True)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 VOWELS = "A E I O U"
