@@ -133,7 +133,7 @@ def evaluate(
     if not scores:
         raise IntrospectError(f"no utterance could be scored; all {len(skipped)} were skipped")
     ordered = tuple(scores[position] for position in sorted(scores))
-    letter_error, word_error = _rates(ordered, seed)
+    letter_error, word_error = rates(ordered, seed=seed)
     if out is not None:
         write_records(out, ordered)
     decoding: dict[str, Any] = {"decoder": decoder}
@@ -167,15 +167,27 @@ def score(utterance: Utterance, hypothesis: str) -> UtteranceScore:
     )
 
 
-def _rates(scores: Sequence[UtteranceScore], seed: int) -> tuple[ErrorRate, ErrorRate]:
-    """Letter and word error of some utterances."""
+def rates(
+    scores: Sequence[UtteranceScore], against: Sequence[UtteranceScore] | None = None, *, seed: int = 0
+) -> tuple[ErrorRate, ErrorRate]:
+    """Letter and word error of some utterances, with intervals.
+
+    With ``against``, the scores of the same utterances in the same order: by how much the errors exceed
+    those, paired by utterance.
+
+    Raises
+    ------
+    ValueError
+        ``against`` has not as many scores.
+    """
+    letter_edits = [each.letter_edits for each in scores]
+    word_edits = [each.word_edits for each in scores]
+    if against is not None:
+        letter_edits = [own - each.letter_edits for own, each in zip(letter_edits, against, strict=True)]
+        word_edits = [own - each.word_edits for own, each in zip(word_edits, against, strict=True)]
     speakers = [each.speaker for each in scores]
-    letters = error_rate(
-        [each.letter_edits for each in scores], [each.letters for each in scores], speakers, seed=seed
-    )
-    words = error_rate(
-        [each.word_edits for each in scores], [each.words for each in scores], speakers, seed=seed
-    )
+    letters = error_rate(letter_edits, [each.letters for each in scores], speakers, seed=seed)
+    words = error_rate(word_edits, [each.words for each in scores], speakers, seed=seed)
     return letters, words
 
 
@@ -184,5 +196,5 @@ def _by_speaker(scores: Sequence[UtteranceScore], seed: int) -> tuple[SpeakerSco
     for speaker in sorted({each.speaker for each in scores}):
         own = [each for each in scores if each.speaker == speaker]
         seconds = sum(each.seconds for each in own)
-        found.append(SpeakerScore(speaker, own[0].sex, len(own), seconds, *_rates(own, seed)))
+        found.append(SpeakerScore(speaker, own[0].sex, len(own), seconds, *rates(own, seed=seed)))
     return tuple(found)

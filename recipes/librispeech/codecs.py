@@ -20,9 +20,8 @@ from asr_introspect import read_corpus
 from asr_introspect.corpus.audio import SAMPLE_RATE, read_audio
 from asr_introspect.corpus.records import Corpus, Utterance
 from asr_introspect.errors import IntrospectError
-from asr_introspect.experiments.evaluate import evaluate
+from asr_introspect.experiments.evaluate import evaluate, rates
 from asr_introspect.experiments.inputs import as_recogniser
-from asr_introspect.recogniser.scoring import error_rate
 
 CODERS = {"mp3": ("MP3", "MPEG_LAYER_III"), "opus": ("OGG", "OPUS"), "vorbis": ("OGG", "VORBIS")}
 
@@ -71,14 +70,8 @@ def compare(given: argparse.Namespace, folder: Path) -> None:
         raise IntrospectError(f"no utterance of {given.first} is in {given.second}")
     one = evaluate(Corpus(tuple(shared)), recogniser, seed=given.seed)
     two = evaluate(Corpus(tuple(others[each.name] for each in shared)), recogniser, seed=given.seed)
-    scores = list(zip(one.utterances, two.utterances, strict=True))
-    difference = error_rate(
-        [b.letter_edits - a.letter_edits for a, b in scores],
-        [a.letters for a, _ in scores],
-        [a.speaker for a, _ in scores],
-        seed=given.seed,
-    )
-    print(f"{len(scores)} utterances, letter error")
+    difference, _ = rates(two.utterances, one.utterances, seed=given.seed)
+    print(f"{len(one.utterances)} utterances, letter error")
     named = (("first", one.letter_error), ("second", two.letter_error), ("second minus first", difference))
     for name, rate in named:
         print(f"{name}: {100 * rate.rate:.2f} % ({100 * rate.low:.2f} to {100 * rate.high:.2f})")

@@ -13,17 +13,13 @@ import argparse
 from pathlib import Path
 
 from asr_introspect import read_corpus
-from asr_introspect.experiments.evaluate import UtteranceScore, evaluate
+from asr_introspect.experiments.evaluate import Evaluation, evaluate, rates
 from asr_introspect.recogniser.checkpoint import load_model
-from asr_introspect.recogniser.scoring import error_rate
+from asr_introspect.recogniser.scoring import ErrorRate
 
 
-def told(own: list[UtteranceScore], other: list[UtteranceScore] | None = None) -> str:
-    """Letter error in percent with its interval, or how much it exceeds another's."""
-    edits = [each.letter_edits for each in own]
-    if other is not None:
-        edits = [first - second.letter_edits for first, second in zip(edits, other, strict=True)]
-    rate = error_rate(edits, [each.letters for each in own], [each.speaker for each in own])
+def told(rate: ErrorRate) -> str:
+    """In percent, with its interval."""
     return f"{100 * rate.rate:.2f} ({100 * rate.low:.2f} to {100 * rate.high:.2f})"
 
 
@@ -36,11 +32,12 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True)
     given = parser.parse_args()
     corpus = read_corpus(given.corpus)
-    first: list[UtteranceScore] | None = None
+    first: Evaluation | None = None
     for checkpoint in given.checkpoints:
-        scores = list(evaluate(corpus, load_model(checkpoint)).utterances)
-        print(f"{told(scores)}  {'' if first is None else told(scores, first)}  {checkpoint}", flush=True)
-        first = first or scores
+        found = evaluate(corpus, load_model(checkpoint))
+        more = "" if first is None else told(rates(found.utterances, first.utterances)[0])
+        print(f"{told(found.letter_error)}  {more}  {checkpoint}", flush=True)
+        first = first or found
 
 
 if __name__ == "__main__":

@@ -19,13 +19,12 @@ from torch import Tensor
 
 from asr_introspect import read_corpus
 from asr_introspect.corpus.records import Skipped, Utterance
-from asr_introspect.experiments.evaluate import UtteranceScore, score
+from asr_introspect.experiments.evaluate import UtteranceScore, rates, score
 from asr_introspect.experiments.inputs import as_recogniser
 from asr_introspect.recogniser.beam import BeamConfig, BeamDecoder, Decoder, choose_decoder
 from asr_introspect.recogniser.decoding import text
 from asr_introspect.recogniser.ngrams import read_model
 from asr_introspect.recogniser.passes import forward_pass
-from asr_introspect.recogniser.scoring import error_rate
 from asr_introspect.recogniser.symbols import SymbolTable
 
 Heard = list[tuple[Utterance, Tensor]]
@@ -39,13 +38,7 @@ def scored(heard: Heard, decode: Decoder, symbols: SymbolTable) -> list[Utteranc
 def told(name: str, scores: list[UtteranceScore], against: list[UtteranceScore] | None = None) -> str:
     """Letter and word error in percent with intervals, or how much they differ from others'."""
     cells = [f"{name:44s}"]
-    for edits, length in (("letter_edits", "letters"), ("word_edits", "words")):
-        counts = [getattr(each, edits) for each in scores]
-        if against is not None:
-            counts = [own - getattr(other, edits) for own, other in zip(counts, against, strict=True)]
-        rate = error_rate(
-            counts, [getattr(each, length) for each in scores], [each.speaker for each in scores]
-        )
+    for rate in rates(scores, against):
         cells.append(f"{100 * rate.rate:6.2f} ({100 * rate.low:.2f} to {100 * rate.high:.2f})")
     return "  ".join(cells)
 

@@ -44,7 +44,7 @@ def save(figure: plt.Figure, name: str) -> None:
 # ## 1. A recogniser and some speech
 #
 # Twelve convolutions over a spectrogram of 128 Mel bands, and every 20 ms a letter or a blank, each from 206
-# frames of sound, about two seconds. It was trained on two processor cores, and every fifth letter
+# frames of sound, about two seconds. It was trained on one processor core, and every fifth letter
 # is wrong. CTC, by which it was trained, fixes the order of the letters and not when they are written:
 # hence everything below about time.
 
